@@ -1,0 +1,218 @@
+//! What a backend writes: a [`Domain`] (memory, capabilities) and a single-threaded [`Engine`]. No threads, no policy,
+//! no validation, no queues of its own: core owns those. Nobody else calls these.
+
+use std::{
+    any::Any,
+    fmt,
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::Instant,
+};
+
+pub use crate::run::{Cursor, Follow, Move, Run};
+use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, Kind, Link};
+
+/// What a registration is known by on this side: whatever the engine needs beside an address to reach the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LocalKey(pub u64);
+
+/// Memory to be registered.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory<'a> {
+    /// Its first byte.
+    pub base: *mut u8,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Where it lives.
+    pub kind: Kind,
+    /// The file under memory that Pegaflow allocated, whose first byte is at `base`.
+    pub file: Option<BorrowedFd<'a>>,
+}
+
+/// Bytes and descriptors on their way to the peer's backend, carried by core.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// At most 4 KiB.
+    pub bytes: Vec<u8>,
+    /// At most [`Parcel::MAX_FILES`]; refused where the peers meet over TCP.
+    pub files: Vec<OwnedFd>,
+}
+
+impl Parcel {
+    /// Most bytes of a parcel.
+    pub const MAX_BYTES: usize = 4096;
+    /// Most descriptors of a parcel.
+    pub const MAX_FILES: usize = 4;
+}
+
+/// A peer's registration, reachable from here.
+#[derive(Clone)]
+pub struct Imported {
+    /// What the engine takes for the peer's first byte: an address of the peer's, or one of this process.
+    pub base: u64,
+    /// What it needs beside it.
+    pub key: u64,
+    /// Keeps it reachable; dropped once no plan and no transfer needs it.
+    pub keep: Arc<dyn Any + Send + Sync>,
+}
+
+impl fmt::Debug for Imported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imported")
+            .field("base", &self.base)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A backend's memory and capabilities, shared by all threads of a node. Calls may take long (registration takes
+/// seconds for large memory) and run beside the poller.
+pub trait Domain: Send + Sync {
+    /// What this backend can do here.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Registers memory, so that engines reach it and, where the capabilities say so, peers too.
+    ///
+    /// # Errors
+    /// Whatever the device says, and a refusal of kinds of memory that the capabilities deny.
+    ///
+    /// # Safety
+    /// - The memory stays mapped, readable and writable, until [`Domain::deregister`] has returned.
+    unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError>;
+
+    /// Undoes a registration. Core calls it once, when nothing on this side can touch the memory any more.
+    fn deregister(&self, key: LocalKey);
+
+    /// What a peer needs to reach a registration.
+    ///
+    /// # Errors
+    /// Where this registration can't be reached by a peer (memory that the caller brought, over shared memory).
+    fn export(&self, key: LocalKey) -> Result<Parcel, BackendError>;
+
+    /// Makes a peer's registration of `bytes` bytes reachable from here.
+    ///
+    /// # Errors
+    /// A parcel that does not hold what it should; it comes from another process and is not to be trusted.
+    fn import(&self, parcel: Parcel, bytes: u64) -> Result<Imported, BackendError>;
+
+    /// An engine for one port.
+    ///
+    /// # Errors
+    /// Whatever the device says.
+    fn engine(&self) -> Result<Box<dyn Engine>, BackendError>;
+}
+
+/// How much of a run an engine took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Posted {
+    /// Every move, and what follows.
+    All,
+    /// The run stands where it was left: call again with the rest after the next poll.
+    Part,
+}
+
+/// What an engine saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raw {
+    /// So many parts of the run with this cookie are complete.
+    Completed {
+        /// [`Run::cookie`].
+        cookie: u64,
+        /// Moves, and 1 for the follow-up.
+        parts: u64,
+    },
+    /// The link failed: nothing more completes on it. Said once.
+    Failed {
+        /// Which link.
+        link: Link,
+        /// What was seen.
+        cause: Cause,
+    },
+    /// The peer has counted on this link so many times since this was said last.
+    Counted {
+        /// Which link.
+        link: Link,
+        /// Increments.
+        increments: u64,
+    },
+    /// A message lies in the engine's slot `slot`, below the link's `messages`, until it is released.
+    Arrived {
+        /// Which link.
+        link: Link,
+        /// Which slot.
+        slot: u32,
+        /// The message's length.
+        bytes: u32,
+    },
+    /// The peer released so many messages.
+    Credit {
+        /// Which link.
+        link: Link,
+        /// Messages.
+        messages: u32,
+    },
+}
+
+/// Whether one may sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Armed {
+    /// No: something is there already, poll again.
+    Ready,
+    /// Yes, until `fd()` is readable or this time has come.
+    Sleep {
+        /// The nearest deadline; `None` for none.
+        until: Option<Instant>,
+    },
+}
+
+/// One thread's end of the device: its links, its completions. `&mut self` everywhere, so no lock can exist. After
+/// [`Engine::join`], while busy, no call allocates, blocks or calls the system.
+pub trait Engine: Send {
+    /// Makes this side of a link; `bounds` are this side's. Gives what the peer's engine needs.
+    ///
+    /// # Errors
+    /// Whatever the device says; the link is then as if never opened.
+    fn open(&mut self, link: Link, class: Class, bounds: &Bounds) -> Result<Parcel, BackendError>;
+
+    /// Completes a link with what the peer's engine gave; `bounds` are the peer's. From here on the link carries data.
+    ///
+    /// # Errors
+    /// A parcel that does not hold what it should; it comes from another process and is not to be trusted. Core then
+    /// closes the link.
+    fn join(&mut self, link: Link, parcel: Parcel, bounds: &Bounds) -> Result<(), BackendError>;
+
+    /// The counters of this side, incremented by the peer; asked once after `join`.
+    fn counters(&self, link: Link) -> Option<CounterTable>;
+
+    /// Takes as much of the run as it can now.
+    ///
+    /// # Safety
+    /// - Every move that the run yields lies in memory registered here and imported from the link's peer, and stays
+    ///   so until the engine has reported all parts as complete, or the link closed.
+    unsafe fn post(&mut self, link: Link, run: &mut Run<'_>) -> Posted;
+
+    /// Moves things on and reports what it saw, at most `raw.len()`; gives how many.
+    fn poll(&mut self, raw: &mut [Raw]) -> usize;
+
+    /// The bytes of a message that arrived and was not released. They are this process's own: no peer can change them.
+    fn message(&self, link: Link, slot: u32, bytes: u32) -> &[u8];
+
+    /// Frees a message's slot and gives the peer its credit back.
+    fn release(&mut self, link: Link, slot: u32);
+
+    /// Prepares to sleep: after `Sleep`, the next thing to see makes `fd()` readable. `until` is left `None`.
+    fn arm(&mut self) -> Armed;
+
+    /// Undoes `arm` and takes what made `fd()` readable; called once after each `Sleep`.
+    fn disarm(&mut self);
+
+    /// Readable when there is something to poll after `arm`.
+    fn fd(&self) -> BorrowedFd<'_>;
+
+    /// Takes a link down: when it returns, nothing on this side touches memory on its behalf any more, and nothing
+    /// more is reported of it. Messages that were reported stay readable, and may be released.
+    fn close(&mut self, link: Link);
+
+    /// Frees the rest of a closed link; its number may be opened again.
+    fn forget(&mut self, link: Link);
+}

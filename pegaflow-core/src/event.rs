@@ -1,0 +1,142 @@
+//! What `poll` hands out.
+
+use crate::{Cause, ChannelId, Slot, TransferId};
+
+/// Something that happened, handed out once by [`Port::poll`](crate::Port::poll).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A transfer ended. Exactly one per accepted batch or message.
+    Ended {
+        /// The caller's tag.
+        tag: u64,
+        /// Which transfer; the id is dead after this event, or after its `Quiet`.
+        id: TransferId,
+        /// How.
+        outcome: Outcome,
+        /// Whether this side's NIC or copier has let go of the bytes on this side.
+        quiet: bool,
+        /// Payload bytes that moved, in both halves of a partial one.
+        bytes: u64,
+    },
+    /// This side's bytes of an ended transfer are free now. Exactly one, and only after `Ended` with `quiet: false`.
+    Quiet {
+        /// The caller's tag.
+        tag: u64,
+        /// Which transfer.
+        id: TransferId,
+    },
+    /// A message arrived, and all bytes of the transfer that it followed are visible. Read it with
+    /// [`Port::message`](crate::Port::message), give its credit back with [`Port::release`](crate::Port::release).
+    Message {
+        /// Over which channel.
+        channel: ChannelId,
+        /// Where it lies until it is released.
+        slot: Slot,
+        /// Its length.
+        bytes: u32,
+    },
+    /// At least one counter of this channel moved since the last such event: look at those you wait for.
+    Counters {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The channel's state changed.
+    Channel {
+        /// Which channel.
+        channel: ChannelId,
+        /// The state now; states passed in between are not handed out.
+        state: State,
+    },
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its bytes are where they belong. It says nothing about the peer being alive.
+    Done,
+    /// `cancel` or `close` withdrew it. What was posted before may still land at the peer.
+    Cancelled,
+    /// Its deadline passed. What was posted before may still land at the peer.
+    DeadlinePassed,
+    /// The channel broke, or the transport reported an error.
+    Failed(Cause),
+}
+
+impl Outcome {
+    /// The label of this outcome in figures.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Failed(cause) => cause.kind(),
+        }
+    }
+}
+
+/// The life of a channel. `Broken` and `Closed` are final: the way on is a new `dial`, a new channel, a new epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The hand-shake is under way.
+    Connecting,
+    /// Data flows. The epoch tells one life of a connection from the next.
+    Up {
+        /// Chosen by the side that was dialled; the same number on both sides.
+        epoch: u64,
+    },
+    /// It failed; every transfer in flight ends with this cause.
+    Broken(Cause),
+    /// It was closed in order, here or there.
+    Closed,
+}
+
+impl State {
+    /// The state's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up { .. } => "up",
+            Self::Broken(_) => "broken",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What `submit` did with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a batch that was not accepted will not move"]
+pub enum Submitted {
+    /// It will end once, with an event that carries its tag. The caller's slices are free.
+    Accepted(TransferId),
+    /// A bound is reached; nothing was taken. Poll, and submit again.
+    Full(Short),
+}
+
+/// Which bound is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Short {
+    /// Transfers in flight on the channel.
+    Transfers,
+    /// Block ids held by transfers in flight on the channel.
+    Blocks,
+    /// The peer's room for messages: it must release one.
+    Messages,
+}
+
+impl Short {
+    /// Every bound.
+    pub const ALL: [Self; 3] = [Self::Transfers, Self::Blocks, Self::Messages];
+
+    /// The bound's name, as in [`Bounds`](crate::Bounds).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transfers => "transfers",
+            Self::Blocks => "blocks",
+            Self::Messages => "messages",
+        }
+    }
+}

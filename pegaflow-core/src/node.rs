@@ -1,0 +1,343 @@
+//! A node: the set-up half of the contract. Any thread may call it; nothing here is on the data path.
+
+mod address;
+pub(crate) mod control;
+pub(crate) mod inbox;
+mod registry;
+
+use std::{
+    fmt,
+    ops::Range,
+    path::PathBuf,
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+pub(crate) use address::Address;
+pub(crate) use registry::{Peer, Registry};
+
+use crate::{
+    Access, AllocateOptions, ApiMisuse, Audience, Bounds, Capabilities, ChannelId, Class, ConnectError, Grant, Kind,
+    MemoryError, Op, Plan, Poller, Region, Remote, Shape, Subscriber, Window,
+    backend::Domain,
+    grant::{GrantBlob, GrantInner, RemoteInner},
+    node::control::{Control, Identity},
+    region::{Mapping, RegionInner},
+};
+
+/// What a node is made with.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The node's name: 1 to 64 characters of `a-z`, `0-9` and `-`.
+    pub name: String,
+    /// Folder of the Unix sockets by which nodes of this host meet; made with mode 0700 where it does not exist.
+    pub runtime_dir: PathBuf,
+    /// Bounds of the channels of each class, in the order of [`Class::ALL`].
+    pub bounds: [Bounds; 3],
+}
+
+impl NodeOptions {
+    /// Default bounds, and sockets in `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` without that variable.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            runtime_dir: default_runtime_dir(),
+            bounds: Class::ALL.map(Bounds::of),
+        }
+    }
+
+    pub(crate) fn bounds(&self, class: Class) -> &Bounds {
+        &self.bounds[class as usize]
+    }
+}
+
+fn default_runtime_dir() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if !dir.is_empty() => PathBuf::from(dir).join("pegaflow"),
+        _ => PathBuf::from(format!("/tmp/pegaflow-{}", rustix::process::getuid().as_raw())),
+    }
+}
+
+/// A named process on one backend: its memory, its grants, its control thread.
+///
+/// The node lives until it and all its ports are dropped; regions may outlive it.
+#[derive(Clone)]
+pub struct Node(Arc<NodeInner>);
+
+/// What a node and its ports share.
+pub(crate) struct NodeInner {
+    pub(crate) options: NodeOptions,
+    pub(crate) identity: Identity,
+    pub(crate) domain: Arc<dyn Domain>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) control: Control,
+    next_channel: AtomicU32,
+}
+
+impl NodeInner {
+    /// A serial that no channel of this node has had.
+    pub(crate) fn next_channel(&self) -> u32 {
+        self.next_channel.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Node {
+    /// Starts a node on a backend: opens its socket and its control thread, which accepts dials and answers imports.
+    ///
+    /// # Errors
+    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], or [`ConnectError::Io`] naming the socket.
+    pub fn new(domain: Arc<dyn Domain>, options: NodeOptions) -> Result<Self, ConnectError> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if options.name.is_empty() || options.name.len() > 64 || !options.name.bytes().all(fits) {
+            return Err(ConnectError::BadName(options.name));
+        }
+        for class in Class::ALL {
+            options
+                .bounds(class)
+                .check()
+                .map_err(|source| ConnectError::Bounds { class, source })?;
+        }
+        let identity = Identity::new(&options.name, domain.capabilities().backend)?;
+        let registry = Arc::new(Registry::default());
+        let control = Control::start(
+            &identity,
+            &options.runtime_dir,
+            Arc::clone(&domain),
+            Arc::clone(&registry),
+        )?;
+        let next_channel = AtomicU32::new(1);
+        Ok(Self(Arc::new(NodeInner {
+            options,
+            identity,
+            domain,
+            registry,
+            control,
+            next_channel,
+        })))
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.options.name
+    }
+
+    /// What the backend can do here.
+    #[must_use]
+    pub fn capabilities(&self) -> &Capabilities {
+        self.0.domain.capabilities()
+    }
+
+    /// The node's address: opaque bytes that any peer may [`dial`](crate::Port::dial), valid for the node's life.
+    #[must_use]
+    pub fn address(&self) -> Vec<u8> {
+        self.0.control.address().encode()
+    }
+
+    /// Allocates and registers zeroed memory of `bytes` bytes.
+    ///
+    /// # Errors
+    /// [`MemoryError::BadLength`], the kernel's refusal, or the backend's.
+    pub fn allocate(&self, bytes: u64, how: &AllocateOptions) -> Result<Region, MemoryError> {
+        self.check_length(bytes)?;
+        RegionInner::register(&self.0.domain, Mapping::allocate(bytes, *how)?, Kind::Host)
+    }
+
+    /// Registers memory that the caller brings: an engine's own pool.
+    ///
+    /// # Errors
+    /// [`MemoryError::Refused`] where the backend does not take it; see [`Capabilities::foreign_memory`].
+    ///
+    /// # Safety
+    /// - `base..base + bytes` stays mapped, readable and writable until `keep` is dropped, which happens once nothing
+    ///   of the library's can touch it any more, whichever handles are gone.
+    pub unsafe fn register(
+        &self,
+        base: NonNull<u8>,
+        bytes: u64,
+        kind: Kind,
+        keep: Box<dyn Send + Sync>,
+    ) -> Result<Region, MemoryError> {
+        self.check_length(bytes)?;
+        let capabilities = self.capabilities();
+        let refused = |why: &str| MemoryError::Refused {
+            backend: capabilities.backend,
+            why: why.to_owned(),
+        };
+        match kind {
+            Kind::Host if capabilities.foreign_memory == crate::ForeignMemory::Refused => {
+                return Err(refused("it takes only memory that Pegaflow allocated"));
+            }
+            Kind::Device { ordinal } if !capabilities.device_memory => {
+                return Err(refused(&format!("memory of device {ordinal} can't be reached")));
+            }
+            _ => {}
+        }
+        // SAFETY: the caller's word, passed on.
+        let mapping = unsafe { Mapping::lent(base, bytes, keep) };
+        RegionInner::register(&self.0.domain, mapping, kind)
+    }
+
+    fn check_length(&self, bytes: u64) -> Result<(), MemoryError> {
+        let max = self.capabilities().max_region_bytes;
+        if bytes == 0 || bytes > max {
+            Err(MemoryError::BadLength { bytes, max })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Gives peers leave to reach windows of this node's memory.
+    ///
+    /// # Errors
+    /// [`MemoryError::NoWindow`], a window outside its region, a region of another node, or memory that this backend
+    /// can't show to a peer.
+    pub fn grant(&self, windows: &[Window], access: Access, to: Audience) -> Result<Grant, MemoryError> {
+        if windows.is_empty() {
+            return Err(MemoryError::NoWindow);
+        }
+        for window in windows {
+            if !window.region.same_node(&self.0.domain) {
+                return Err(MemoryError::WrongNode);
+            }
+            crate::region::check_range(&window.range, window.region.bytes())?;
+        }
+        let epoch = self.0.registry.next_epoch();
+        let (blob, regions) = GrantBlob::describe(windows, access, self.name(), self.0.identity.incarnation, epoch)
+            .ok_or_else(|| MemoryError::Refused {
+                backend: self.capabilities().backend,
+                why: format!("{} windows in one grant: expected at most 65536", windows.len()),
+            })?;
+        for region in &regions {
+            // Asked now, so that the refusal comes here and not at the peer.
+            self.0.domain.export(region.key)?;
+        }
+        let inner = Arc::new(GrantInner {
+            epoch,
+            audience: to,
+            regions,
+        });
+        self.0.registry.enter(&inner);
+        Ok(Grant {
+            inner,
+            bytes: blob.encode(),
+            registry: Arc::downgrade(&self.0.registry),
+        })
+    }
+
+    /// Makes a peer's grant usable over a connected channel. Blocks until the peer's control thread has answered; its
+    /// application need not call anything.
+    ///
+    /// # Errors
+    /// [`ConnectError::Malformed`], [`ConnectError::OtherIncarnation`] (the owner has restarted),
+    /// [`ConnectError::Refused`] (no longer granted, or not to this channel), [`ConnectError::NotConnected`],
+    /// [`ConnectError::NoAnswer`] after `wait`.
+    pub fn import(&self, from: ChannelId, grant: &[u8], wait: Duration) -> Result<Remote, ConnectError> {
+        let blob = GrantBlob::decode(grant)?;
+        let peer = self.0.registry.peer(from).ok_or(ConnectError::NotConnected(from))?;
+        if (blob.owner.as_str(), blob.incarnation) != (peer.name.as_str(), peer.incarnation) {
+            return Err(ConnectError::OtherIncarnation {
+                maker: blob.owner,
+                made: blob.incarnation,
+                peer: peer.name,
+                now: peer.incarnation,
+            });
+        }
+        let until = Instant::now() + wait;
+        let mut regions = Vec::with_capacity(blob.regions.len());
+        while regions.len() < blob.regions.len() {
+            let rest = (blob.regions.len() - regions.len()).min(control::IMPORT_BATCH);
+            let batch = regions.len()..regions.len() + rest;
+            let parcels = self.fetch(&peer, blob.epoch, &batch, until, wait)?;
+            for (parcel, &bytes) in parcels.into_iter().zip(&blob.regions[batch]) {
+                regions.push(self.0.domain.import(parcel, bytes)?);
+            }
+        }
+        Ok(Remote(Arc::new(RemoteInner {
+            channel: from,
+            domain: Arc::clone(&self.0.domain),
+            access: Access {
+                write: blob.access.0,
+                read: blob.access.1,
+            },
+            regions,
+            windows: blob.windows,
+            epoch: blob.epoch,
+        })))
+    }
+
+    fn fetch(
+        &self,
+        peer: &Peer,
+        epoch: u64,
+        batch: &Range<usize>,
+        until: Instant,
+        waited: Duration,
+    ) -> Result<Vec<crate::backend::Parcel>, ConnectError> {
+        let answer = self.0.control.fetch(peer.connection, epoch, batch);
+        let left = until.saturating_duration_since(Instant::now());
+        let refused = |why: String| ConnectError::Refused {
+            peer: peer.name.clone(),
+            why,
+        };
+        match answer.recv_timeout(left) {
+            Ok(Ok(parcels)) if parcels.len() == batch.len() => Ok(parcels),
+            Ok(Ok(parcels)) => Err(refused(format!(
+                "{} regions came, {} were asked",
+                parcels.len(),
+                batch.len()
+            ))),
+            Ok(Err(why)) => Err(refused(why)),
+            Err(_) => Err(ConnectError::NoAnswer {
+                peer: peer.name.clone(),
+                waited,
+            }),
+        }
+    }
+
+    /// Makes a plan: what lies here, what lies there, how they are paired. All checks of offsets happen now.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`] naming the side and what does not fit.
+    pub fn plan(&self, op: Op, here: (&[Window], Shape<'_>), there: (&Remote, Shape<'_>)) -> Result<Plan, ApiMisuse> {
+        if !here.0.iter().all(|window| window.region.same_node(&self.0.domain)) {
+            return Err(ApiMisuse::WrongNode("a region here"));
+        }
+        if !Arc::ptr_eq(&there.0.0.domain, &self.0.domain) {
+            return Err(ApiMisuse::WrongNode("the remote side"));
+        }
+        let capabilities = self.capabilities();
+        let can = match op {
+            Op::Write => capabilities.write,
+            Op::Read => capabilities.read,
+        };
+        if !can {
+            return Err(ApiMisuse::Unsupported {
+                backend: capabilities.backend,
+                what: op.name(),
+            });
+        }
+        Plan::new(op, (here.0, &here.1), (there.0, &there.1))
+    }
+
+    /// Opens a port: one thread's handle to channels. Facts go to `subscriber` (`()` for none).
+    ///
+    /// # Errors
+    /// The backend's failure, or the port's own descriptors.
+    pub fn port<S: Subscriber>(&self, subscriber: S) -> Result<Poller<S>, ConnectError> {
+        Poller::new(Arc::clone(&self.0), subscriber)
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("identity", &self.0.identity)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,587 @@
+//! The control thread's loop and its connections.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, mpsc::SyncSender},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{
+    Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+};
+
+use super::{
+    Command, Fetched, Frame, GARBAGE_ON_CONTROL, IMPORT_BATCH, Identity, Mailbox, VERSIONS,
+    listener::{self, Listener},
+    stream::Stream,
+};
+use crate::{
+    Cause, ChannelId, Class, Refusal,
+    backend::Domain,
+    node::{
+        Address,
+        inbox::{Inbox, Met, Note},
+        registry::Registry,
+    },
+    region::RegionInner,
+};
+
+/// A connection of the control thread's; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ConnectionId(u64);
+
+const LISTENER: u64 = 0;
+const MAILBOX: u64 = 1;
+const FIRST_CONNECTION: u64 = 2;
+/// More are refused by closing them: a node has as many as it has channels.
+const MAX_CONNECTIONS: usize = 4096;
+/// Pause before a dial is tried again.
+const DIAL_AGAIN: Duration = Duration::from_millis(10);
+
+struct Connection {
+    stream: Stream,
+    stage: Stage,
+    inbox: Option<Arc<Inbox>>,
+    /// Imports that wait for an answer.
+    asked: VecDeque<(u32, SyncSender<Fetched>)>,
+    next_request: u32,
+    /// A Hello for a class that no port listens for yet: it waits, as long as the dialler does.
+    unclaimed: Option<(Class, Met)>,
+    /// What the peer has imported: kept as long as the connection.
+    imported: Vec<Arc<RegionInner>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Accepted; a Hello is expected.
+    Fresh,
+    /// Hello handed to a port, which has not welcomed yet.
+    Asked,
+    /// Dialled for this channel; Welcome is expected.
+    Dialled(ChannelId),
+    /// Both have met.
+    Met,
+}
+
+/// A dial that nobody has answered yet.
+struct Dial {
+    address: Address,
+    class: Class,
+    channel: ChannelId,
+    inbox: Arc<Inbox>,
+    /// Taken once connected.
+    met: Option<Met>,
+    connection: Option<ConnectionId>,
+    until: Instant,
+}
+
+pub(crate) struct State {
+    identity: Identity,
+    listener: Listener,
+    mailbox: Arc<Mailbox>,
+    domain: Arc<dyn Domain>,
+    registry: Arc<Registry>,
+    epoll: OwnedFd,
+    connections: HashMap<ConnectionId, Connection>,
+    next_connection: u64,
+    listening: HashMap<Class, Arc<Inbox>>,
+    dials: Vec<Dial>,
+}
+
+impl State {
+    pub(crate) fn new(
+        identity: Identity,
+        listener: Listener,
+        mailbox: Arc<Mailbox>,
+        domain: Arc<dyn Domain>,
+        registry: Arc<Registry>,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, listener.fd(), EventData::new_u64(LISTENER), EventFlags::IN)?;
+        epoll::add(
+            &epoll,
+            mailbox.wake.as_fd(),
+            EventData::new_u64(MAILBOX),
+            EventFlags::IN,
+        )?;
+        Ok(Self {
+            identity,
+            listener,
+            mailbox,
+            domain,
+            registry,
+            epoll,
+            connections: HashMap::new(),
+            next_connection: FIRST_CONNECTION,
+            listening: HashMap::new(),
+            dials: Vec::new(),
+        })
+    }
+
+    pub(crate) fn run(mut self) {
+        let mut events = [Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        }; 32];
+        loop {
+            let count = match epoll::wait(&self.epoll, &mut events[..], self.nearest().as_ref()) {
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(errno) => {
+                    tracing::error!(node = %self.identity.name, %errno, "the control thread can't wait, and ends");
+                    return;
+                }
+            };
+            for event in &events[..count] {
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    MAILBOX => {
+                        let _ = rustix::io::read(&self.mailbox.wake, &mut [0_u8; 8]);
+                    }
+                    token => self.serve(ConnectionId(token), event.flags),
+                }
+            }
+            while let Some(command) = self.mailbox.take() {
+                if matches!(command, Command::Stop) {
+                    return;
+                }
+                self.command(command);
+            }
+            self.drive_dials();
+        }
+    }
+
+    /// When a dial wants attention: its time is up, or it is to be tried again.
+    fn nearest(&self) -> Option<Timespec> {
+        let now = Instant::now();
+        let wait = |dial: &Dial| {
+            let left = dial.until.saturating_duration_since(now);
+            if dial.connection.is_none() {
+                left.min(DIAL_AGAIN)
+            } else {
+                left
+            }
+        };
+        self.dials
+            .iter()
+            .map(wait)
+            .min()
+            .and_then(|left| Timespec::try_from(left).ok())
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Listen { class, inbox } => {
+                for (&connection, known) in &mut self.connections {
+                    if let Some((_, peer)) = known.unclaimed.take_if(|(wanted, _)| *wanted == class) {
+                        known.inbox = Some(Arc::clone(&inbox));
+                        inbox.put(Note::Hello {
+                            connection,
+                            class,
+                            peer,
+                        });
+                    }
+                }
+                self.listening.insert(class, inbox);
+            }
+            Command::Dial {
+                address,
+                class,
+                channel,
+                inbox,
+                met,
+                until,
+            } => {
+                self.dials.push(Dial {
+                    address,
+                    class,
+                    channel,
+                    inbox,
+                    met: Some(met),
+                    connection: None,
+                    until,
+                });
+            }
+            Command::GiveUp { channel } => self.give_up(|dial| dial.channel == channel),
+            Command::Send { connection, frame } => {
+                if let Some(known) = self.connections.get_mut(&connection) {
+                    if matches!(frame, Frame::Welcome { .. }) {
+                        known.stage = Stage::Met;
+                    }
+                    self.send(connection, frame);
+                }
+            }
+            Command::Close { connection } => {
+                // What the socket does not take now is not worth waiting for: its end says the same as a Bye.
+                if let Some(mut known) = self.connections.remove(&connection) {
+                    let _ = known.stream.flush();
+                }
+            }
+            Command::Fetch {
+                connection,
+                epoch,
+                first,
+                count,
+                answer,
+            } => {
+                if let Some(known) = self.connections.get_mut(&connection) {
+                    let request = known.next_request;
+                    known.next_request = request.wrapping_add(1);
+                    known.asked.push_back((request, answer));
+                    self.send(
+                        connection,
+                        Frame::Import {
+                            request,
+                            epoch,
+                            first,
+                            count,
+                        },
+                    );
+                } else {
+                    let _ = answer.try_send(Err("the channel's connection has ended".to_owned()));
+                }
+            }
+            Command::Forget { inbox } => {
+                self.listening.retain(|_, other| !Arc::ptr_eq(other, &inbox));
+                self.give_up(|dial| Arc::ptr_eq(&dial.inbox, &inbox));
+                self.connections
+                    .retain(|_, known| !known.inbox.as_ref().is_some_and(|other| Arc::ptr_eq(other, &inbox)));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn give_up(&mut self, which: impl Fn(&Dial) -> bool) {
+        for dial in self.dials.extract_if(.., |dial| which(dial)) {
+            if let Some(connection) = dial.connection {
+                self.connections.remove(&connection);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok(Some(socket)) if self.connections.len() < MAX_CONNECTIONS => {
+                    if let Err(error) = self.enter(socket, Stage::Fresh, None) {
+                        tracing::warn!(node = %self.identity.name, %error, "a dialler could not be taken");
+                    }
+                }
+                Ok(Some(_)) => {
+                    tracing::warn!(node = %self.identity.name, MAX_CONNECTIONS, "a dialler was turned away");
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(node = %self.identity.name, %error, "accepting failed");
+                    // Out of descriptors: the listener stays readable, so do not spin on it.
+                    std::thread::sleep(DIAL_AGAIN);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, socket: OwnedFd, stage: Stage, inbox: Option<Arc<Inbox>>) -> io::Result<ConnectionId> {
+        let id = ConnectionId(self.next_connection);
+        epoll::add(&self.epoll, &socket, EventData::new_u64(id.0), EventFlags::IN)?;
+        self.next_connection += 1;
+        let stream = Stream::new(socket);
+        let asked = VecDeque::new();
+        let (next_request, unclaimed, imported) = (0, None, Vec::new());
+        self.connections.insert(
+            id,
+            Connection {
+                stream,
+                stage,
+                inbox,
+                asked,
+                next_request,
+                unclaimed,
+                imported,
+            },
+        );
+        Ok(id)
+    }
+
+    fn serve(&mut self, id: ConnectionId, flags: EventFlags) {
+        let Some(known) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let mut end = None;
+        if flags.contains(EventFlags::OUT)
+            && let Err(error) = known.stream.flush()
+        {
+            end = Some(cause_of(&error));
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            match known.stream.receive() {
+                Ok(true) => {}
+                Ok(false) => end = Some(Cause::PeerGone),
+                Err(error) => end = Some(cause_of(&error)),
+            }
+        }
+        // What came before the end still counts.
+        while let Some(known) = self.connections.get_mut(&id) {
+            match known.stream.next_frame() {
+                Ok(Some(frame)) => {
+                    if let Err(cause) = self.frame(id, frame) {
+                        end = Some(cause);
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(node = %self.identity.name, %error, "garbage on a control connection");
+                    end = Some(GARBAGE_ON_CONTROL);
+                    break;
+                }
+            }
+        }
+        match end {
+            Some(cause) => self.lose(id, cause),
+            None => self.watch(id),
+        }
+    }
+
+    /// Asks to be told of writability only while something waits for it.
+    fn watch(&self, id: ConnectionId) {
+        if let Some(known) = self.connections.get(&id) {
+            let out = if known.stream.waits() {
+                EventFlags::OUT
+            } else {
+                EventFlags::empty()
+            };
+            if let Err(errno) = epoll::modify(
+                &self.epoll,
+                known.stream.fd(),
+                EventData::new_u64(id.0),
+                EventFlags::IN | out,
+            ) {
+                tracing::error!(node = %self.identity.name, %errno, "a control connection can't be watched");
+            }
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, frame: Frame) {
+        let Some(known) = self.connections.get_mut(&id) else {
+            return;
+        };
+        match known.stream.send(frame) {
+            Ok(()) => self.watch(id),
+            Err(error) => self.lose(id, cause_of(&error)),
+        }
+    }
+
+    /// Ends a connection and tells the port whose it was.
+    fn lose(&mut self, id: ConnectionId, cause: Cause) {
+        let Some(lost) = self.connections.remove(&id) else {
+            return;
+        };
+        match (lost.stage, lost.inbox) {
+            (Stage::Dialled(channel), _) => {
+                for dial in self.dials.extract_if(.., |dial| dial.channel == channel) {
+                    dial.inbox.put(Note::NotMet { channel, cause });
+                }
+            }
+            (Stage::Asked | Stage::Met, Some(inbox)) => inbox.put(Note::Gone { connection: id, cause }),
+            _ => {}
+        }
+    }
+
+    fn frame(&mut self, id: ConnectionId, frame: Frame) -> Result<(), Cause> {
+        let Some(known) = self.connections.get_mut(&id) else {
+            return Ok(());
+        };
+        match (frame, known.stage) {
+            (
+                Frame::Hello {
+                    versions,
+                    backend,
+                    to,
+                    class,
+                    met,
+                },
+                Stage::Fresh,
+            ) => {
+                if let Some(why) = self.refusal(versions, &backend, &to) {
+                    self.send(id, Frame::Refuse(why));
+                    // It has been told; its end is not worth a note.
+                    self.connections.remove(&id);
+                    return Ok(());
+                }
+                let Some(known) = self.connections.get_mut(&id) else {
+                    return Ok(());
+                };
+                known.stage = Stage::Asked;
+                match self.listening.get(&class) {
+                    Some(inbox) => {
+                        known.inbox = Some(Arc::clone(inbox));
+                        inbox.put(Note::Hello {
+                            connection: id,
+                            class,
+                            peer: met,
+                        });
+                    }
+                    None => known.unclaimed = Some((class, met)),
+                }
+                Ok(())
+            }
+            (Frame::Welcome { version, epoch, met }, Stage::Dialled(channel)) => {
+                if version < VERSIONS.0 || version > VERSIONS.1 {
+                    return Err(GARBAGE_ON_CONTROL);
+                }
+                known.stage = Stage::Met;
+                self.dials.retain(|dial| dial.channel != channel);
+                if let Some(inbox) = &known.inbox {
+                    inbox.put(Note::Welcome {
+                        channel,
+                        connection: id,
+                        epoch,
+                        peer: met,
+                    });
+                }
+                Ok(())
+            }
+            (Frame::Refuse(why), Stage::Dialled(_)) => Err(Cause::Refused(why)),
+            (Frame::Refuse(_), Stage::Met) => Err(Cause::PeerGone),
+            (Frame::Ready, Stage::Met) => {
+                if let Some(inbox) = &known.inbox {
+                    inbox.put(Note::Ready { connection: id });
+                }
+                Ok(())
+            }
+            (Frame::Bye, Stage::Met) => {
+                if let Some(inbox) = &known.inbox {
+                    inbox.put(Note::Bye { connection: id });
+                }
+                Ok(())
+            }
+            (
+                Frame::Import {
+                    request,
+                    epoch,
+                    first,
+                    count,
+                },
+                Stage::Met,
+            ) => {
+                let answer = match self.export(id, epoch, first as usize, count as usize) {
+                    Ok(parcels) => Frame::Granted { request, parcels },
+                    Err(why) => Frame::Denied { request, why },
+                };
+                self.send(id, answer);
+                Ok(())
+            }
+            (Frame::Granted { request, parcels }, Stage::Met) => known.answer(request, Ok(parcels)),
+            (Frame::Denied { request, why }, Stage::Met) => known.answer(request, Err(why)),
+            _ => Err(GARBAGE_ON_CONTROL),
+        }
+    }
+
+    fn refusal(&self, versions: (u16, u16), backend: &str, to: &(String, u64)) -> Option<Refusal> {
+        if versions.0 > VERSIONS.1 || versions.1 < VERSIONS.0 {
+            Some(Refusal::Version)
+        } else if (to.0.as_str(), to.1) != (self.identity.name.as_str(), self.identity.incarnation) {
+            Some(Refusal::NotMe)
+        } else if backend != self.identity.backend {
+            Some(Refusal::Backend)
+        } else {
+            None
+        }
+    }
+
+    fn export(
+        &mut self,
+        id: ConnectionId,
+        epoch: u64,
+        first: usize,
+        count: usize,
+    ) -> Result<Vec<crate::backend::Parcel>, String> {
+        if count > IMPORT_BATCH {
+            return Err(format!(
+                "{count} regions asked at once: expected at most {IMPORT_BATCH}"
+            ));
+        }
+        let regions = self.registry.granted(epoch, id, first, count)?;
+        let export = |region: &Arc<RegionInner>| self.domain.export(region.key).map_err(|error| error.to_string());
+        let parcels = regions.iter().map(export).collect::<Result<_, _>>()?;
+        if let Some(known) = self.connections.get_mut(&id) {
+            for region in regions {
+                if !known.imported.iter().any(|other| Arc::ptr_eq(other, &region)) {
+                    known.imported.push(region);
+                }
+            }
+        }
+        Ok(parcels)
+    }
+
+    /// Tries what is not connected, and ends what has had its time.
+    fn drive_dials(&mut self) {
+        let now = Instant::now();
+        let mut at = 0;
+        while at < self.dials.len() {
+            if self.dials[at].until <= now {
+                let dial = self.dials.swap_remove(at);
+                if let Some(connection) = dial.connection {
+                    self.connections.remove(&connection);
+                }
+                dial.inbox.put(Note::NotMet {
+                    channel: dial.channel,
+                    cause: Cause::Unreachable,
+                });
+                continue;
+            }
+            if self.dials[at].connection.is_none() {
+                self.try_dial(at);
+            }
+            at += 1;
+        }
+    }
+
+    fn try_dial(&mut self, at: usize) {
+        let dial = &self.dials[at];
+        let Ok(socket) = listener::connect(&dial.address.path) else {
+            return;
+        };
+        let (channel, inbox) = (dial.channel, Arc::clone(&dial.inbox));
+        let Ok(id) = self.enter(socket, Stage::Dialled(channel), Some(inbox)) else {
+            return;
+        };
+        let dial = &mut self.dials[at];
+        dial.connection = Some(id);
+        let Some(met) = dial.met.take() else { return };
+        let hello = Frame::Hello {
+            versions: VERSIONS,
+            backend: self.identity.backend.to_owned(),
+            to: (dial.address.name.clone(), dial.address.incarnation),
+            class: dial.class,
+            met,
+        };
+        self.send(id, hello);
+    }
+}
+
+impl Connection {
+    /// Answers come in the order of the questions.
+    fn answer(&mut self, request: u32, fetched: Fetched) -> Result<(), Cause> {
+        match self.asked.pop_front() {
+            Some((asked, answer)) if asked == request => {
+                // Whoever asked may have stopped waiting.
+                let _ = answer.try_send(fetched);
+                Ok(())
+            }
+            _ => Err(GARBAGE_ON_CONTROL),
+        }
+    }
+}
+
+fn cause_of(error: &io::Error) -> Cause {
+    if error.kind() == io::ErrorKind::InvalidData {
+        GARBAGE_ON_CONTROL
+    } else {
+        Cause::PeerGone
+    }
+}

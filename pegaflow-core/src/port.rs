@@ -1,0 +1,104 @@
+//! A port: the data half of the contract, one thread's handle to its channels.
+
+mod channel;
+mod ids_ring;
+mod messages;
+mod poller;
+mod setup;
+mod transfer;
+
+use std::{os::fd::BorrowedFd, time::Duration};
+
+pub use poller::Poller;
+
+use crate::{
+    ApiMisuse, Armed, Batch, ChannelId, Class, ConnectError, Counter, Event, Slot, State, Submitted, TransferId,
+};
+
+/// One thread's handle to channels: it dials, submits, and polls. It may be moved to another thread, and is used by
+/// one at a time.
+///
+/// Nothing moves unless somebody polls: a port makes progress inside [`poll`](Port::poll) only.
+pub trait Port: Send {
+    /// Takes the dials of peers for `class`; each gives a channel, made known by its [`Event::Channel`].
+    ///
+    /// # Errors
+    /// [`ConnectError::AlreadyListening`] where another port of the node does.
+    fn listen(&mut self, class: Class) -> Result<(), ConnectError>;
+
+    /// Begins to connect to the node at `address`. The channel is `Connecting` until an event says `Up`, or, once
+    /// `patience` has passed, `Broken` with [`Cause::Unreachable`](crate::Cause::Unreachable). Until then a peer that
+    /// is not up or does not listen yet is waited for.
+    ///
+    /// A node may dial itself: both ends are channels of its own. Two nodes that dial each other get two channels.
+    ///
+    /// # Errors
+    /// A malformed address, another backend, no room for a channel, or the backend's failure.
+    fn dial(&mut self, address: &[u8], class: Class, patience: Duration) -> Result<ChannelId, ConnectError>;
+
+    /// The state of a channel; `None` for one that this port never had, or has forgotten (some time after its end).
+    fn state(&self, channel: ChannelId) -> Option<State>;
+
+    /// The name of the node at the other end; `None` before it is known.
+    fn peer(&self, channel: ChannelId) -> Option<&str>;
+
+    /// A counter of this side, for the peer of `channel` to count on. `None` where all are taken.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownChannel`] or [`ApiMisuse::NotUp`].
+    fn counter(&mut self, channel: ChannelId) -> Result<Option<Counter>, ApiMisuse>;
+
+    /// Submits a batch. Batches of one channel are posted in the order in which they were submitted, and may end in
+    /// another. Everything is checked and copied now: nothing of `batch` is looked at after the return.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`]; nothing was done.
+    fn submit(&mut self, on: ChannelId, batch: &Batch<'_>) -> Result<Submitted, ApiMisuse>;
+
+    /// Sends a message alone, after all that was submitted before on this channel. It ends like a batch: `Done` says
+    /// that the peer's backend has room for it and will hand it out, not that somebody has read it.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`]; nothing was done.
+    fn send(
+        &mut self,
+        on: ChannelId,
+        message: &[u8],
+        deadline: std::time::Instant,
+        tag: u64,
+    ) -> Result<Submitted, ApiMisuse>;
+
+    /// Moves everything on and hands out what happened, at most `events.len()`; gives how many. What finds no room
+    /// stays for the next call. With an empty slice nothing happens.
+    fn poll(&mut self, events: &mut [Event]) -> usize;
+
+    /// The bytes of a received message. They are this process's own: the peer can't change them any more.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotNotHeld`].
+    fn message(&self, slot: Slot) -> Result<&[u8], ApiMisuse>;
+
+    /// Gives a message back, and its credit to the sender.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::SlotNotHeld`].
+    fn release(&mut self, slot: Slot) -> Result<(), ApiMisuse>;
+
+    /// Withdraws what is not posted of a transfer; what is posted may finish. Gives whether the transfer was still in
+    /// flight: then it ends `Cancelled`; otherwise it has ended, and its event says how.
+    fn cancel(&mut self, id: TransferId) -> bool;
+
+    /// Closes a channel in order: nothing more is accepted, what is not posted ends `Cancelled`, what is posted
+    /// finishes, then the channel is [`State::Closed`] and the peer is told.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownChannel`].
+    fn close(&mut self, channel: ChannelId) -> Result<(), ApiMisuse>;
+
+    /// Prepares to sleep. After [`Armed::Sleep`] wait until [`fd`](Port::fd) is readable or `until` has come, then
+    /// poll; after [`Armed::Ready`] poll now.
+    fn arm(&mut self) -> Armed;
+
+    /// One epoll descriptor over everything that can wake this port, for `poll(2)`, `epoll(7)` or an event loop.
+    fn fd(&self) -> BorrowedFd<'_>;
+}

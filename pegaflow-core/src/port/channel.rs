@@ -1,0 +1,457 @@
+//! One channel of a port: its transfers, its queue, its state. Knows no engine.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use super::{
+    ids_ring::IdsRing,
+    messages::{Held, Outgoing},
+    transfer::{Follows, Phase, Transfer},
+};
+use crate::{
+    ApiMisuse, Batch, Bounds, ChannelId, Class, Event, Outcome, Short, State, Submitted, Then, TransferId,
+    counter::CounterPool,
+    node::control::ConnectionId,
+    observe::{Accepted, Ended, On},
+    run::{Follow, Run},
+};
+
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) id: ChannelId,
+    pub(crate) class: Class,
+    pub(crate) state: State,
+    /// The state was not handed out yet.
+    pub(crate) tell_state: bool,
+    /// The state to end in, once all that the peer sent before is handed out.
+    pub(crate) ending: Option<State>,
+    /// Whether the engine may be given runs: the peer has joined.
+    pub(crate) may_post: bool,
+    /// `close` was called: nothing more is accepted.
+    pub(crate) closing: bool,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) peer: Option<Peer>,
+    pub(crate) held: Held,
+    bounds: Bounds,
+    transfers: Box<[Transfer]>,
+    free: Vec<u16>,
+    /// Not all posted, in the order of submission.
+    pub(crate) queue: VecDeque<u16>,
+    /// Ended, to be handed out.
+    ended: VecDeque<u16>,
+    /// Quiet after an end that was not, to be handed out.
+    quiet: VecDeque<u16>,
+    ids: IdsRing,
+}
+
+/// What is known once both have met.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) bounds: Bounds,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) counters: Option<Arc<CounterPool>>,
+}
+
+impl Channel {
+    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds) -> Self {
+        let now = Instant::now();
+        let count = bounds.transfers as usize;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "at most 65536 transfers: the last slot is 65535"
+        )]
+        let free = (0..count).rev().map(|slot| slot as u16).collect();
+        Self {
+            id,
+            class,
+            state: State::Connecting,
+            tell_state: false,
+            ending: None,
+            may_post: false,
+            closing: false,
+            connection: None,
+            peer: None,
+            held: Held::new(bounds.messages),
+            bounds,
+            transfers: (0..count).map(|_| Transfer::free(now)).collect(),
+            free,
+            queue: VecDeque::with_capacity(count),
+            ended: VecDeque::with_capacity(count),
+            quiet: VecDeque::with_capacity(count),
+            ids: IdsRing::new(bounds.blocks, bounds.transfers),
+        }
+    }
+
+    pub(crate) fn on(&self) -> On {
+        On {
+            channel: self.id,
+            class: self.class,
+        }
+    }
+
+    fn up(&self) -> Result<&Peer, ApiMisuse> {
+        match (&self.peer, self.state) {
+            (Some(peer), State::Up { .. }) if !self.closing => Ok(peer),
+            (_, state) => {
+                let state = if self.closing { "closing" } else { state.name() };
+                Err(ApiMisuse::NotUp {
+                    channel: self.id,
+                    state,
+                })
+            }
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Result<Option<&Arc<CounterPool>>, ApiMisuse> {
+        Ok(self.up()?.counters.as_ref())
+    }
+
+    /// Checks a batch, then takes it or says which bound is short.
+    pub(crate) fn submit(&mut self, batch: &Batch<'_>) -> Result<(Submitted, Accepted), ApiMisuse> {
+        self.check_then(&batch.then)?;
+        let plan = &batch.plan.0;
+        if plan.remote.channel() != self.id {
+            return Err(ApiMisuse::WrongChannel {
+                plan: plan.remote.channel(),
+                on: self.id,
+            });
+        }
+        if batch.here.len() != batch.there.len() {
+            return Err(ApiMisuse::UnequalIds {
+                here: batch.here.len(),
+                there: batch.there.len(),
+            });
+        }
+        let planes = plan.here.planes();
+        if batch.planes.start > batch.planes.end || batch.planes.end > planes {
+            return Err(ApiMisuse::PlanesOutOfRange {
+                start: batch.planes.start,
+                end: batch.planes.end,
+                planes,
+            });
+        }
+        if batch.here.len() > self.bounds.blocks as usize {
+            return Err(ApiMisuse::BatchTooLong {
+                blocks: batch.here.len(),
+                bound: self.bounds.blocks,
+                class: self.class,
+            });
+        }
+        check_ids("here", batch.here, plan.here.blocks())?;
+        check_ids("there", batch.there, plan.there.blocks())?;
+        let count = u64::from(batch.planes.end - batch.planes.start);
+        let blocks = batch.here.len() as u64 * count;
+        let mut bytes = plan.block_bytes * blocks;
+        if plan.here.span_bytes(0).is_some() {
+            for (&here, &there) in batch.here.iter().zip(batch.there) {
+                let here_bytes = plan.here.span_bytes(here).unwrap_or(0);
+                let there_bytes = plan.there.span_bytes(there).unwrap_or(0);
+                if here_bytes != there_bytes {
+                    return Err(ApiMisuse::UnequalSpans {
+                        here,
+                        here_bytes,
+                        there,
+                        there_bytes,
+                    });
+                }
+                bytes += here_bytes * count;
+            }
+        }
+        let accepted = Accepted {
+            op: Some(plan.op),
+            bytes,
+            blocks,
+        };
+        if !self.ids.has_room(batch.here.len()) {
+            return Ok((Submitted::Full(Short::Blocks), accepted));
+        }
+        let submitted = self.take(&batch.then, batch.deadline, batch.tag);
+        if let Submitted::Accepted(id) = submitted {
+            let ids = self.ids.take(batch.here, batch.there);
+            let transfer = &mut self.transfers[usize::from(id.slot)];
+            transfer.plan = Some(batch.plan.clone());
+            transfer.planes = batch.planes.clone();
+            transfer.ids = Some(ids);
+            transfer.blocks = blocks;
+        }
+        Ok((submitted, accepted))
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        message: &[u8],
+        deadline: Instant,
+        tag: u64,
+    ) -> Result<(Submitted, Accepted), ApiMisuse> {
+        let then = Then::Message(message);
+        self.check_then(&then)?;
+        Ok((
+            self.take(&then, deadline, tag),
+            Accepted {
+                op: None,
+                bytes: 0,
+                blocks: 0,
+            },
+        ))
+    }
+
+    fn check_then(&self, then: &Then<'_>) -> Result<(), ApiMisuse> {
+        let peer = self.up()?;
+        match then {
+            Then::Nothing => Ok(()),
+            Then::Count(id) if id.index() >= peer.bounds.counters => Err(ApiMisuse::CounterOutOfRange {
+                index: id.index(),
+                counters: peer.bounds.counters,
+            }),
+            Then::Count(_) => Ok(()),
+            Then::Message(message) if message.len() > peer.bounds.message_bytes as usize => {
+                Err(ApiMisuse::MessageTooLong {
+                    bytes: message.len(),
+                    max: peer.bounds.message_bytes,
+                })
+            }
+            Then::Message(_) => Ok(()),
+        }
+    }
+
+    fn take(&mut self, then: &Then<'_>, deadline: Instant, tag: u64) -> Submitted {
+        let Some(peer) = &mut self.peer else {
+            return Submitted::Full(Short::Transfers);
+        };
+        let Some(&slot) = self.free.last() else {
+            return Submitted::Full(Short::Transfers);
+        };
+        let follow = match *then {
+            Then::Nothing => Follows::Nothing,
+            Then::Count(id) => Follows::Count(id),
+            Then::Message(message) => {
+                let waiting = if peer.outgoing.has_credit() {
+                    peer.outgoing.take(message)
+                } else {
+                    None
+                };
+                match waiting {
+                    Some(waiting) => Follows::Message(waiting),
+                    None => return Submitted::Full(Short::Messages),
+                }
+            }
+        };
+        self.free.pop();
+        let transfer = &mut self.transfers[usize::from(slot)];
+        let generation = transfer.generation.wrapping_add(1);
+        *transfer = Transfer {
+            generation,
+            phase: Phase::Queued,
+            follow,
+            deadline,
+            tag,
+            ..Transfer::free(Instant::now())
+        };
+        self.queue.push_back(slot);
+        Submitted::Accepted(TransferId {
+            channel: self.id.index,
+            slot,
+            generation,
+        })
+    }
+
+    /// The run of the transfer at the head of the queue.
+    pub(crate) fn run(&self, slot: u16) -> Run<'_> {
+        let transfer = &self.transfers[usize::from(slot)];
+        let follow = match (transfer.follow, &self.peer) {
+            (Follows::Count(id), _) => Follow::Count(id),
+            (Follows::Message(waiting), Some(peer)) => Follow::Message(peer.outgoing.bytes(waiting)),
+            _ => Follow::Nothing,
+        };
+        let ids = self.ids.ids(transfer.ids.unwrap_or_default());
+        let cookie = TransferId {
+            channel: self.id.index,
+            slot,
+            generation: transfer.generation,
+        }
+        .to_cookie();
+        let plan = transfer.plan.as_ref().map(|plan| &*plan.0);
+        Run::new(plan, transfer.planes.clone(), ids, transfer.cursor, follow, cookie)
+    }
+
+    pub(crate) fn transfer(&mut self, slot: u16) -> &mut Transfer {
+        &mut self.transfers[usize::from(slot)]
+    }
+
+    /// All of a transfer is posted: it leaves the queue.
+    pub(crate) fn all_posted(&mut self, slot: u16) {
+        self.queue.pop_front();
+        let transfer = &mut self.transfers[usize::from(slot)];
+        transfer.phase = Phase::Posted;
+        if let (Follows::Message(waiting), Some(peer)) = (transfer.follow, &mut self.peer) {
+            peer.outgoing.posted(waiting);
+        }
+    }
+
+    /// Parts of a transfer are complete. A cookie that no transfer has is left alone.
+    pub(crate) fn completed(&mut self, id: TransferId, parts: u64) -> Option<u16> {
+        let transfer = self.transfers.get_mut(usize::from(id.slot))?;
+        if transfer.generation != id.generation || transfer.phase == Phase::Free {
+            return None;
+        }
+        transfer.finished_parts += parts;
+        match transfer.phase {
+            Phase::Posted if transfer.quiet() => return Some(id.slot),
+            Phase::Unquiet if transfer.quiet() => {
+                transfer.phase = Phase::Quiet;
+                self.quiet.push_back(id.slot);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// The slot of a transfer that is in flight.
+    pub(crate) fn in_flight(&self, id: TransferId) -> Option<u16> {
+        let transfer = self.transfers.get(usize::from(id.slot))?;
+        (transfer.generation == id.generation && transfer.in_flight()).then_some(id.slot)
+    }
+
+    /// Ends a transfer that is in flight; what is not posted is withdrawn. Gives the facts for the subscriber.
+    pub(crate) fn end(&mut self, slot: u16, outcome: Outcome, now: Instant) -> Ended {
+        let transfer = &mut self.transfers[usize::from(slot)];
+        if transfer.phase == Phase::Queued {
+            self.queue.retain(|&other| other != slot);
+            if let (Follows::Message(waiting), Some(peer)) = (transfer.follow, &mut self.peer) {
+                peer.outgoing.withdrawn(waiting);
+            }
+        }
+        transfer.phase = Phase::Ended(outcome);
+        self.ended.push_back(slot);
+        Ended {
+            op: transfer.plan.as_ref().map(|plan| plan.0.op),
+            outcome,
+            bytes: transfer.cursor.bytes(),
+            blocks: transfer.blocks,
+            moves: transfer.cursor.moves(),
+            queued: transfer
+                .posted_at
+                .map(|posted| posted.saturating_duration_since(transfer.submitted_at)),
+            posted: transfer.posted_at.map(|posted| now.saturating_duration_since(posted)),
+        }
+    }
+
+    /// Every transfer in flight whose deadline has come, or all of them for `None`.
+    pub(crate) fn next_due(&self, now: Option<Instant>) -> Option<u16> {
+        let due = |transfer: &Transfer| transfer.in_flight() && now.is_none_or(|now| transfer.deadline <= now);
+        #[expect(clippy::cast_possible_truncation, reason = "an index below 65536")]
+        self.transfers.iter().position(due).map(|slot| slot as u16)
+    }
+
+    pub(crate) fn nearest_deadline(&self) -> Option<Instant> {
+        self.transfers
+            .iter()
+            .filter(|transfer| transfer.in_flight())
+            .map(|transfer| transfer.deadline)
+            .min()
+    }
+
+    /// Whether every transfer is quiet.
+    pub(crate) fn all_quiet(&self) -> bool {
+        self.transfers
+            .iter()
+            .all(|transfer| !transfer.in_flight() && transfer.quiet())
+    }
+
+    /// The link is closed: nothing on this side is touched any more, whatever was not reported.
+    pub(crate) fn silence(&mut self) {
+        for (slot, transfer) in self.transfers.iter_mut().enumerate() {
+            transfer.finished_parts = transfer.posted_parts;
+            if transfer.phase == Phase::Unquiet {
+                transfer.phase = Phase::Quiet;
+                #[expect(clippy::cast_possible_truncation, reason = "an index below 65536")]
+                self.quiet.push_back(slot as u16);
+            }
+        }
+    }
+
+    /// Whether something waits to be handed out.
+    pub(crate) fn has_news(&self) -> bool {
+        self.tell_state || !self.ended.is_empty() || !self.quiet.is_empty()
+    }
+
+    /// Everything was handed out and given back: the channel can be forgotten.
+    pub(crate) fn over(&self) -> bool {
+        let last = matches!(self.state, State::Broken(_) | State::Closed);
+        last && !self.has_news() && self.held.none() && self.free.len() == self.transfers.len()
+    }
+
+    /// The next thing to hand out: ends first, so that they come before the state that caused them.
+    pub(crate) fn next_news(&mut self) -> Option<Event> {
+        if let Some(slot) = self.ended.pop_front() {
+            let transfer = &mut self.transfers[usize::from(slot)];
+            let Phase::Ended(outcome) = transfer.phase else {
+                return None;
+            };
+            let id = TransferId {
+                channel: self.id.index,
+                slot,
+                generation: transfer.generation,
+            };
+            let (tag, quiet, bytes) = (transfer.tag, transfer.quiet(), transfer.cursor.bytes());
+            if quiet {
+                self.retire(slot);
+            } else {
+                transfer.phase = Phase::Unquiet;
+            }
+            return Some(Event::Ended {
+                tag,
+                id,
+                outcome,
+                quiet,
+                bytes,
+            });
+        }
+        if let Some(slot) = self.quiet.pop_front() {
+            let transfer = &self.transfers[usize::from(slot)];
+            let id = TransferId {
+                channel: self.id.index,
+                slot,
+                generation: transfer.generation,
+            };
+            let tag = transfer.tag;
+            self.retire(slot);
+            return Some(Event::Quiet { tag, id });
+        }
+        if self.tell_state {
+            self.tell_state = false;
+            return Some(Event::Channel {
+                channel: self.id,
+                state: self.state,
+            });
+        }
+        None
+    }
+
+    /// A transfer is over: its slot, its ids and its hold on memory are free.
+    fn retire(&mut self, slot: u16) {
+        let transfer = &mut self.transfers[usize::from(slot)];
+        transfer.phase = Phase::Free;
+        transfer.plan = None;
+        if let Some(range) = transfer.ids.take() {
+            self.ids.give_back(range);
+        }
+        self.free.push(slot);
+    }
+}
+
+fn check_ids(side: &'static str, ids: &[u32], blocks: u32) -> Result<(), ApiMisuse> {
+    // The maximum is found without a branch per id; the culprit is looked for only where there is one.
+    if ids.iter().copied().max().is_some_and(|id| id >= blocks) {
+        let culprit = ids.iter().enumerate().find(|(_, id)| **id >= blocks);
+        if let Some((position, &id)) = culprit {
+            return Err(ApiMisuse::IdOutOfRange {
+                side,
+                position,
+                id,
+                blocks,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,466 @@
+//! The port that its own thread drives: progress inside `poll`.
+
+use std::{
+    fmt,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+
+use super::{Port, channel::Channel};
+use crate::{
+    ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Link, Outcome, Slot, State,
+    Submitted, Subscriber, TransferId,
+    backend::{Engine, Follow, Posted, Raw},
+    node::{NodeInner, inbox::Inbox},
+    observe::Accepted,
+};
+
+/// Most facts taken from the engine at once.
+const RAW_BATCH: usize = 64;
+/// What a backend did that no backend may: a message in a slot that is taken.
+const GARBAGE_SLOT: Cause = Cause::Garbage(2);
+
+/// A port whose owner polls it himself; facts go to the subscriber `S`.
+pub struct Poller<S: Subscriber> {
+    pub(super) node: Arc<NodeInner>,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) inbox: Arc<Inbox>,
+    /// By link.
+    pub(super) channels: Box<[Option<Box<Channel>>]>,
+    /// The links that are in use, in the order in which they came.
+    pub(super) active: Vec<u16>,
+    pub(super) subscriber: S,
+    epoll: OwnedFd,
+    copies_in_poll: bool,
+    /// `arm` said sleep, and nothing was polled since.
+    armed: bool,
+    /// No deadline is earlier.
+    next_deadline: Option<Instant>,
+    /// Which of `active` is served first, so that none is served first always.
+    turn: usize,
+}
+
+impl<S: Subscriber> Poller<S> {
+    pub(crate) fn new(node: Arc<NodeInner>, subscriber: S) -> Result<Self, ConnectError> {
+        let engine = node.domain.engine()?;
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |source: std::io::Error| ConnectError::Io { what, source }
+        };
+        let inbox = Arc::new(Inbox::new().map_err(failed("eventfd"))?);
+        let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(|errno| failed("epoll_create")(errno.into()))?;
+        for fd in [engine.fd(), inbox.fd()] {
+            epoll::add(&epoll, fd, EventData::new_u64(0), EventFlags::IN)
+                .map_err(|errno| failed("epoll_ctl")(errno.into()))?;
+        }
+        let capabilities = node.domain.capabilities();
+        let (count, copies_in_poll) = (usize::from(capabilities.max_channels), capabilities.copies_in_poll);
+        Ok(Self {
+            node,
+            engine,
+            inbox,
+            channels: (0..count).map(|_| None).collect(),
+            active: Vec::with_capacity(count),
+            subscriber,
+            epoll,
+            copies_in_poll,
+            armed: false,
+            next_deadline: None,
+            turn: 0,
+        })
+    }
+
+    /// The subscriber, to read its figures.
+    pub fn subscriber(&self) -> &S {
+        &self.subscriber
+    }
+
+    /// The subscriber, to reset its figures.
+    pub fn subscriber_mut(&mut self) -> &mut S {
+        &mut self.subscriber
+    }
+
+    pub(super) fn channel(&self, id: ChannelId) -> Result<&Channel, ApiMisuse> {
+        let found = self.channels.get(usize::from(id.index)).and_then(Option::as_deref);
+        found
+            .filter(|channel| channel.id == id)
+            .ok_or(ApiMisuse::UnknownChannel(id))
+    }
+
+    pub(super) fn channel_mut(&mut self, id: ChannelId) -> Result<&mut Channel, ApiMisuse> {
+        let found = self
+            .channels
+            .get_mut(usize::from(id.index))
+            .and_then(Option::as_deref_mut);
+        found
+            .filter(|channel| channel.id == id)
+            .ok_or(ApiMisuse::UnknownChannel(id))
+    }
+
+    /// What `submit` and `send` do alike, once the channel has answered.
+    fn submitted(&mut self, on: ChannelId, answer: (Submitted, Accepted), deadline: Instant) -> Submitted {
+        let (submitted, accepted) = answer;
+        let Ok(channel) = self.channel(on) else {
+            return submitted;
+        };
+        let at = channel.on();
+        match submitted {
+            Submitted::Full(bound) => self.subscriber.full(at, bound),
+            Submitted::Accepted(_) => {
+                self.subscriber.accepted(at, accepted);
+                self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+                if !self.copies_in_poll {
+                    self.post(on.link());
+                }
+            }
+        }
+        submitted
+    }
+
+    /// Gives the engine what waits on a link, as much as it takes now.
+    fn post(&mut self, link: Link) {
+        let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+            return;
+        };
+        while let Some(&slot) = channel.queue.front()
+            && channel.may_post
+        {
+            let mut run = channel.run(slot);
+            // SAFETY: every range that the run yields was checked when its plan was made and its ids when the batch
+            // was submitted; the transfer holds the plan, which holds both sides' memory, until its parts are complete
+            // or the link is closed.
+            let posted = unsafe { self.engine.post(link, &mut run) };
+            let (cursor, finished, follows) = (run.cursor(), run.parts_finished(), run.follow() != Follow::Nothing);
+            let transfer = channel.transfer(slot);
+            if transfer.posted_at.is_none() && (cursor != transfer.cursor || posted == Posted::All) {
+                transfer.posted_at = Some(Instant::now());
+            }
+            transfer.posted_parts += cursor.moves() - transfer.cursor.moves();
+            transfer.finished_parts += finished;
+            transfer.cursor = cursor;
+            if posted == Posted::Part {
+                return;
+            }
+            if follows {
+                channel.transfer(slot).posted_parts += 1;
+            }
+            channel.all_posted(slot);
+            if channel.transfer(slot).quiet() {
+                let ended = channel.end(slot, Outcome::Done, Instant::now());
+                self.subscriber.ended(channel.on(), ended);
+            }
+            if self.copies_in_poll {
+                // One transfer, or one chunk of it, a channel and poll: nobody waits for a neighbour's whole queue.
+                return;
+            }
+        }
+    }
+
+    /// Takes what the engine saw; gives how many events it made.
+    fn take_raw(&mut self, events: &mut [Event]) -> usize {
+        let mut raw = [Raw::Credit {
+            link: Link(0),
+            messages: 0,
+        }; RAW_BATCH];
+        let room = events.len().min(RAW_BATCH);
+        let count = self.engine.poll(&mut raw[..room]);
+        let mut made = 0;
+        for raw in &raw[..count] {
+            if let Some(event) = self.one_raw(*raw) {
+                events[made] = event;
+                made += 1;
+            }
+        }
+        if count < room {
+            self.drained();
+        }
+        made
+    }
+
+    fn one_raw(&mut self, raw: Raw) -> Option<Event> {
+        match raw {
+            Raw::Completed { cookie, parts } => {
+                let id = TransferId::from_cookie(cookie);
+                let channel = self.channels.get_mut(usize::from(id.channel))?.as_deref_mut()?;
+                let slot = channel.completed(id, parts)?;
+                let ended = channel.end(slot, Outcome::Done, Instant::now());
+                self.subscriber.ended(channel.on(), ended);
+                None
+            }
+            Raw::Failed { link, cause } => {
+                self.finish(link, State::Broken(cause));
+                None
+            }
+            Raw::Counted { link, increments } => {
+                let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
+                channel.may_post = true;
+                self.subscriber.counted(channel.on(), increments);
+                Some(Event::Counters { channel: channel.id })
+            }
+            Raw::Arrived { link, slot, bytes } => {
+                let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
+                // The peer sends only once it has joined, and this may overtake its word that it has.
+                channel.may_post = true;
+                let Some(generation) = channel.held.arrive(slot, bytes) else {
+                    self.finish(link, State::Broken(GARBAGE_SLOT));
+                    return None;
+                };
+                self.subscriber.message(channel.on(), bytes);
+                let slot = Slot {
+                    channel: channel.id,
+                    index: slot,
+                    generation,
+                };
+                Some(Event::Message {
+                    channel: channel.id,
+                    slot,
+                    bytes,
+                })
+            }
+            Raw::Credit { link, messages } => {
+                let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
+                if let Some(peer) = &mut channel.peer {
+                    peer.outgoing.credited(messages);
+                }
+                None
+            }
+        }
+    }
+
+    /// All that the peers have sent is handed out: channels whose end was announced may end now.
+    fn drained(&mut self) {
+        for at in 0..self.active.len() {
+            let link = Link(self.active[at]);
+            let ending = self.channels[link.index()]
+                .as_deref_mut()
+                .and_then(|channel| channel.ending.take());
+            if let Some(state) = ending {
+                self.finish(link, state);
+            }
+        }
+    }
+
+    /// Ends a channel: closes its link, ends its transfers, tells the state. Nothing happens to one that has ended.
+    pub(super) fn finish(&mut self, link: Link, state: State) {
+        let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+            return;
+        };
+        if matches!(channel.state, State::Broken(_) | State::Closed) {
+            return;
+        }
+        self.engine.close(link);
+        channel.silence();
+        let outcome = match state {
+            State::Broken(cause) => Outcome::Failed(cause),
+            _ if channel.closing => Outcome::Cancelled,
+            _ => Outcome::Failed(Cause::PeerClosed),
+        };
+        let now = Instant::now();
+        while let Some(slot) = channel.next_due(None) {
+            let ended = channel.end(slot, outcome, now);
+            self.subscriber.ended(channel.on(), ended);
+        }
+        channel.state = state;
+        channel.tell_state = true;
+        channel.may_post = false;
+        self.subscriber.channel(channel.on(), state);
+        let (id, connection) = (channel.id, channel.connection.take());
+        self.disconnect(id, connection, state);
+    }
+
+    /// Ends what is due, and notes when the next is.
+    fn deadlines(&mut self) {
+        let Some(next) = self.next_deadline else { return };
+        let now = Instant::now();
+        if now < next {
+            return;
+        }
+        self.next_deadline = None;
+        for &link in &self.active {
+            let Some(channel) = self.channels[usize::from(link)].as_deref_mut() else {
+                continue;
+            };
+            while let Some(slot) = channel.next_due(Some(now)) {
+                let ended = channel.end(slot, Outcome::DeadlinePassed, now);
+                self.subscriber.ended(channel.on(), ended);
+            }
+            let nearest = channel.nearest_deadline();
+            self.next_deadline = [self.next_deadline, nearest].into_iter().flatten().min();
+        }
+    }
+
+    /// Channels that close, once they are quiet.
+    fn closings(&mut self) {
+        for at in 0..self.active.len() {
+            let link = Link(self.active[at]);
+            let done = |channel: &Channel| channel.closing && channel.all_quiet();
+            if self.channels[link.index()].as_deref().is_some_and(done) {
+                self.finish(link, State::Closed);
+            }
+        }
+    }
+
+    /// Hands out what waits, and forgets the channels that are over.
+    fn tell(&mut self, events: &mut [Event]) -> usize {
+        let mut made = 0;
+        let mut at = 0;
+        while at < self.active.len() {
+            let link = Link(self.active[at]);
+            let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+                break;
+            };
+            while made < events.len()
+                && let Some(event) = channel.next_news()
+            {
+                events[made] = event;
+                made += 1;
+            }
+            if channel.over() {
+                self.engine.forget(link);
+                self.channels[link.index()] = None;
+                self.active.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        made
+    }
+}
+
+impl<S: Subscriber> Port for Poller<S> {
+    fn listen(&mut self, class: Class) -> Result<(), ConnectError> {
+        self.node.control.listen(class, &self.inbox)
+    }
+
+    fn dial(&mut self, address: &[u8], class: Class, patience: Duration) -> Result<ChannelId, ConnectError> {
+        self.begin_dial(address, class, patience)
+    }
+
+    fn state(&self, channel: ChannelId) -> Option<State> {
+        self.channel(channel).ok().map(|channel| channel.state)
+    }
+
+    fn peer(&self, channel: ChannelId) -> Option<&str> {
+        self.channel(channel).ok()?.peer.as_ref().map(|peer| peer.name.as_str())
+    }
+
+    fn counter(&mut self, channel: ChannelId) -> Result<Option<Counter>, ApiMisuse> {
+        Ok(self.channel(channel)?.counters()?.and_then(|counters| counters.take()))
+    }
+
+    fn submit(&mut self, on: ChannelId, batch: &Batch<'_>) -> Result<Submitted, ApiMisuse> {
+        let answer = self.channel_mut(on)?.submit(batch)?;
+        Ok(self.submitted(on, answer, batch.deadline))
+    }
+
+    fn send(&mut self, on: ChannelId, message: &[u8], deadline: Instant, tag: u64) -> Result<Submitted, ApiMisuse> {
+        let answer = self.channel_mut(on)?.send(message, deadline, tag)?;
+        Ok(self.submitted(on, answer, deadline))
+    }
+
+    fn poll(&mut self, events: &mut [Event]) -> usize {
+        if events.is_empty() {
+            return 0;
+        }
+        if self.armed {
+            self.armed = false;
+            self.engine.disarm();
+        }
+        if self.inbox.pending() {
+            self.read_inbox();
+        }
+        let count = self.active.len();
+        self.turn = if self.turn + 1 < count { self.turn + 1 } else { 0 };
+        for at in 0..count {
+            self.post(Link(self.active[(self.turn + at) % count]));
+        }
+        let mut made = self.tell(events);
+        if made < events.len() {
+            made += self.take_raw(&mut events[made..]);
+        }
+        self.deadlines();
+        self.closings();
+        if made < events.len() {
+            made += self.tell(&mut events[made..]);
+        }
+        made
+    }
+
+    fn message(&self, slot: Slot) -> Result<&[u8], ApiMisuse> {
+        let channel = self.channel(slot.channel).map_err(|_| ApiMisuse::SlotNotHeld)?;
+        let bytes = channel.held.bytes(slot.index, slot.generation)?;
+        Ok(self.engine.message(slot.channel.link(), slot.index, bytes))
+    }
+
+    fn release(&mut self, slot: Slot) -> Result<(), ApiMisuse> {
+        let channel = self.channel_mut(slot.channel).map_err(|_| ApiMisuse::SlotNotHeld)?;
+        channel.held.release(slot.index, slot.generation)?;
+        self.engine.release(slot.channel.link(), slot.index);
+        Ok(())
+    }
+
+    fn cancel(&mut self, id: TransferId) -> bool {
+        let Some(channel) = self
+            .channels
+            .get_mut(usize::from(id.channel))
+            .and_then(Option::as_deref_mut)
+        else {
+            return false;
+        };
+        let Some(slot) = channel.in_flight(id) else {
+            return false;
+        };
+        let ended = channel.end(slot, Outcome::Cancelled, Instant::now());
+        self.subscriber.ended(channel.on(), ended);
+        true
+    }
+
+    fn close(&mut self, channel: ChannelId) -> Result<(), ApiMisuse> {
+        self.begin_close(channel)
+    }
+
+    fn arm(&mut self) -> Armed {
+        let busy = |link: &u16| {
+            self.channels[usize::from(*link)].as_deref().is_some_and(|channel| {
+                let waits = self.copies_in_poll && channel.may_post && !channel.queue.is_empty();
+                waits || channel.has_news() || channel.ending.is_some()
+            })
+        };
+        if self.inbox.pending() || self.active.iter().any(busy) {
+            return Armed::Ready;
+        }
+        // The engine may have armed in part even where it says ready: the next poll undoes it.
+        self.armed = true;
+        match self.engine.arm() {
+            Armed::Ready => Armed::Ready,
+            Armed::Sleep { until } => Armed::Sleep {
+                until: [until, self.next_deadline].into_iter().flatten().min(),
+            },
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl<S: Subscriber> fmt::Debug for Poller<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller")
+            .field("channels", &self.active.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Subscriber> Drop for Poller<S> {
+    fn drop(&mut self) {
+        // Links first: then nothing touches the memory that the transfers in the tables hold.
+        for at in 0..self.active.len() {
+            self.finish(Link(self.active[at]), State::Closed);
+        }
+        self.node.control.forget(&self.inbox);
+    }
+}

@@ -1,0 +1,79 @@
+//! One transfer's life: queued, posting, posted, ended, handed out, quiet.
+
+use std::{ops::Range, time::Instant};
+
+use super::{ids_ring, messages::Waiting};
+use crate::{CounterId, Outcome, Plan, run::Cursor};
+
+/// A slot of a channel's fixed table.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    /// Holds the memory of both sides until the transfer is quiet. `None` for a message alone.
+    pub(crate) plan: Option<Plan>,
+    pub(crate) planes: Range<u32>,
+    pub(crate) ids: Option<ids_ring::Range>,
+    pub(crate) blocks: u64,
+    pub(crate) cursor: Cursor,
+    /// Parts handed to the engine, and of those complete.
+    pub(crate) posted_parts: u64,
+    pub(crate) finished_parts: u64,
+    pub(crate) follow: Follows,
+    pub(crate) deadline: Instant,
+    pub(crate) tag: u64,
+    pub(crate) submitted_at: Instant,
+    pub(crate) posted_at: Option<Instant>,
+}
+
+/// What follows, as the transfer keeps it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Follows {
+    Nothing,
+    Count(CounterId),
+    Message(Waiting),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Free,
+    /// In the channel's queue: not all is posted.
+    Queued,
+    /// All is posted; parts are under way.
+    Posted,
+    /// Ended; the event waits for a poll with room.
+    Ended(Outcome),
+    /// The event said `quiet: false`; parts are under way.
+    Unquiet,
+    /// Quiet; that event waits for a poll with room.
+    Quiet,
+}
+
+impl Transfer {
+    pub(crate) fn free(now: Instant) -> Self {
+        Self {
+            generation: 0,
+            phase: Phase::Free,
+            plan: None,
+            planes: 0..0,
+            ids: None,
+            blocks: 0,
+            cursor: Cursor::default(),
+            posted_parts: 0,
+            finished_parts: 0,
+            follow: Follows::Nothing,
+            deadline: now,
+            tag: 0,
+            submitted_at: now,
+            posted_at: None,
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> bool {
+        matches!(self.phase, Phase::Queued | Phase::Posted)
+    }
+
+    pub(crate) fn quiet(&self) -> bool {
+        self.posted_parts == self.finished_parts
+    }
+}

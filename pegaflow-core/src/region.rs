@@ -1,0 +1,166 @@
+//! Regions: memory that is allocated and registered ahead, and stays as long as anything may touch it.
+
+mod mapping;
+
+use std::{fmt, ops::Range, sync::Arc};
+
+pub(crate) use mapping::Mapping;
+
+use crate::{
+    MemoryError,
+    backend::{Domain, LocalKey, Memory},
+};
+
+/// Where memory lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Memory of the host.
+    Host,
+    /// Memory of an accelerator: core never touches its bytes.
+    Device {
+        /// The device's number as its driver counts.
+        ordinal: u32,
+    },
+}
+
+/// Size of the pages under an owned region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PageSize {
+    /// The system's base pages (4 KiB on x86-64).
+    #[default]
+    Base,
+    /// 2 MiB pages from the system's pool (`vm.nr_hugepages`).
+    Huge2MiB,
+    /// 1 GiB pages from the system's pool.
+    Huge1GiB,
+}
+
+impl PageSize {
+    /// Bytes of one page.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::Base => rustix::param::page_size() as u64,
+            Self::Huge2MiB => 2 << 20,
+            Self::Huge1GiB => 1 << 30,
+        }
+    }
+}
+
+/// How `Node::allocate` makes memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AllocateOptions {
+    /// Page size; the region's length is rounded up to whole pages inside, and stays as asked outside.
+    pub page: PageSize,
+    /// Touch every page now, so that no page fault comes later. Costs the time to zero the region.
+    pub touch: bool,
+}
+
+/// A handle to registered memory of this node. Clones are handles to the same memory.
+///
+/// The memory goes when the last handle is dropped **and** nothing else holds it: plans, transfers that are not quiet,
+/// live grants, and channels whose peer has imported a grant over it all do.
+#[derive(Clone)]
+pub struct Region(pub(crate) Arc<RegionInner>);
+
+impl Region {
+    /// Its length in bytes, as asked.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.mapping.bytes()
+    }
+
+    /// Its first byte. A peer may write the memory at any time between a grant and its revoke, so no reference into
+    /// it is ever handed out: use volatile or atomic accesses, or bytes whose transfer has ended.
+    #[must_use]
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.0.mapping.base()
+    }
+
+    /// Copies bytes into the region.
+    ///
+    /// # Errors
+    /// [`MemoryError::BeyondRegion`] where the range leaves the region.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.check(offset, bytes.len() as u64)?;
+        self.0.mapping.write(offset, bytes);
+        Ok(())
+    }
+
+    /// Copies bytes out of the region.
+    ///
+    /// # Errors
+    /// [`MemoryError::BeyondRegion`] where the range leaves the region.
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
+        self.check(offset, bytes.len() as u64)?;
+        self.0.mapping.read(offset, bytes);
+        Ok(())
+    }
+
+    fn check(&self, offset: u64, length: u64) -> Result<(), MemoryError> {
+        let end = offset.saturating_add(length);
+        check_range(&(offset..end), self.bytes())
+    }
+
+    pub(crate) fn same_node(&self, domain: &Arc<dyn Domain>) -> bool {
+        Arc::ptr_eq(&self.0.domain, domain)
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Region({:p}, {} bytes)", self.as_ptr(), self.bytes())
+    }
+}
+
+pub(crate) fn check_range(range: &Range<u64>, bytes: u64) -> Result<(), MemoryError> {
+    if range.start <= range.end && range.end <= bytes {
+        Ok(())
+    } else {
+        Err(MemoryError::BeyondRegion {
+            start: range.start,
+            end: range.end,
+            bytes,
+        })
+    }
+}
+
+/// Registered memory. Its last owner deregisters, then unmaps, in that order.
+pub(crate) struct RegionInner {
+    pub(crate) key: LocalKey,
+    domain: Arc<dyn Domain>,
+    mapping: Mapping,
+}
+
+impl RegionInner {
+    /// Registers `mapping` with the domain.
+    pub(crate) fn register(domain: &Arc<dyn Domain>, mapping: Mapping, kind: Kind) -> Result<Region, MemoryError> {
+        let memory = Memory {
+            base: mapping.base(),
+            bytes: mapping.bytes(),
+            kind,
+            file: mapping.file(),
+        };
+        // SAFETY: the mapping lives in the region that is made of it, which deregisters before it lets go.
+        let key = unsafe { domain.register(&memory)? };
+        Ok(Region(Arc::new(Self {
+            key,
+            domain: Arc::clone(domain),
+            mapping,
+        })))
+    }
+
+    pub(crate) fn base(&self) -> u64 {
+        self.mapping.base() as u64
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.mapping.bytes()
+    }
+}
+
+impl Drop for RegionInner {
+    fn drop(&mut self) {
+        self.domain.deregister(self.key);
+    }
+}

@@ -1,0 +1,183 @@
+//! Mapped memory: owned (a memfd of this process) or lent by the caller.
+
+use std::{
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ptr::{self, NonNull},
+};
+
+use rustix::{
+    fs::{MemfdFlags, SealFlags},
+    mm::{Advice, MapFlags, ProtFlags},
+};
+
+use super::{AllocateOptions, PageSize};
+use crate::MemoryError;
+
+/// Memory that stays mapped until this value is dropped.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    bytes: u64,
+    hold: Hold,
+}
+
+enum Hold {
+    /// Ours: unmapped on drop. `mapped` is the length rounded up to whole pages.
+    Owned { file: OwnedFd, mapped: usize },
+    /// The caller's: let go by dropping what he gave.
+    Lent { _keep: Box<dyn Send + Sync> },
+}
+
+// SAFETY: the pointer is to memory that this value keeps mapped; all accesses are raw copies, ordered by the caller.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Allocates `bytes` of zeroed memory in a memfd of its own: sealed against resizing, so that no holder can turn
+    /// another's access into a SIGBUS, and not inherited over fork.
+    pub(crate) fn allocate(bytes: u64, how: AllocateOptions) -> Result<Self, MemoryError> {
+        let refused = |call, hint| {
+            move |errno: io::Error| MemoryError::Kernel {
+                call,
+                bytes,
+                hint,
+                source: errno,
+            }
+        };
+        let page = how.page.bytes();
+        let rounded = bytes
+            .checked_next_multiple_of(page)
+            .filter(|&all| i64::try_from(all).is_ok());
+        let (Some(rounded), Some(mapped)) = (rounded, rounded.and_then(|all| usize::try_from(all).ok())) else {
+            return Err(MemoryError::BadLength {
+                bytes,
+                max: i64::MAX as u64,
+            });
+        };
+        let (huge, hint) = match how.page {
+            PageSize::Base => (MemfdFlags::empty(), ""),
+            PageSize::Huge2MiB => (MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB, HINT_2MIB),
+            PageSize::Huge1GiB => (MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB, HINT_1GIB),
+        };
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | huge;
+        let file = rustix::fs::memfd_create("pegaflow-region", flags)
+            .map_err(io::Error::from)
+            .map_err(refused("memfd_create", hint))?;
+        rustix::fs::ftruncate(&file, rounded)
+            .map_err(io::Error::from)
+            .map_err(refused("ftruncate", hint))?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)
+            .map_err(io::Error::from)
+            .map_err(refused("fcntl(F_ADD_SEALS)", ""))?;
+        let populate = if how.touch {
+            MapFlags::POPULATE
+        } else {
+            MapFlags::empty()
+        };
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
+        let base = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                mapped,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | populate,
+                &file,
+                0,
+            )
+        }
+        .map_err(io::Error::from)
+        .map_err(refused("mmap", hint))?;
+        let Some(base) = NonNull::new(base.cast::<u8>()) else {
+            return Err(refused("mmap", "; it gave address 0")(
+                io::ErrorKind::AddrNotAvailable.into(),
+            ));
+        };
+        let mapping = Self {
+            base,
+            bytes,
+            hold: Hold::Owned { file, mapped },
+        };
+        // SAFETY: exactly the range that was mapped above.
+        unsafe { rustix::mm::madvise(base.as_ptr().cast(), mapped, Advice::LinuxDontFork) }
+            .map_err(io::Error::from)
+            .map_err(refused("madvise(MADV_DONTFORK)", ""))?;
+        Ok(mapping)
+    }
+
+    /// Takes memory that the caller mapped.
+    ///
+    /// # Safety
+    /// - `base..base + bytes` stays mapped, readable and writable until `keep` is dropped.
+    pub(crate) unsafe fn lent(base: NonNull<u8>, bytes: u64, keep: Box<dyn Send + Sync>) -> Self {
+        Self {
+            base,
+            bytes,
+            hold: Hold::Lent { _keep: keep },
+        }
+    }
+
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The file under owned memory, whose first byte is the mapping's first.
+    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+        match &self.hold {
+            Hold::Owned { file, .. } => Some(file.as_fd()),
+            Hold::Lent { .. } => None,
+        }
+    }
+
+    /// Copies in; the caller has checked the range.
+    pub(crate) fn write(&self, offset: u64, from: &[u8]) {
+        let at = self.at(offset, from.len());
+        // SAFETY: `at` has asserted that the range lies inside the mapping; a slice of ours can't overlap it, since no
+        // reference into a mapping is ever handed out.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), at, from.len()) };
+    }
+
+    /// Copies out; the caller has checked the range.
+    pub(crate) fn read(&self, offset: u64, to: &mut [u8]) {
+        let at = self.at(offset, to.len());
+        // SAFETY: as in `write`.
+        unsafe { ptr::copy_nonoverlapping(at, to.as_mut_ptr(), to.len()) };
+    }
+
+    fn at(&self, offset: u64, length: usize) -> *mut u8 {
+        assert!(
+            offset.checked_add(length as u64).is_some_and(|end| end <= self.bytes),
+            "range checked by the caller"
+        );
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below the length of a mapping, which is a usize"
+        )]
+        let offset = offset as usize;
+        // SAFETY: inside the mapping, by the assertion above.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+}
+
+const HINT_2MIB: &str = "; are 2 MiB pages reserved? see /proc/meminfo, set vm.nr_hugepages";
+const HINT_1GIB: &str = "; are 1 GiB pages reserved? boot with hugepagesz=1G hugepages=N";
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if let Hold::Owned { mapped, .. } = self.hold {
+            // SAFETY: mapped by `allocate` with this length, and nobody can reach it after this value.
+            let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), mapped) };
+            debug_assert!(unmapped.is_ok(), "munmap of our own mapping: {unmapped:?}");
+        }
+    }
+}
+
+impl fmt::Debug for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapping({:p}, {} bytes)", self.base, self.bytes)
+    }
+}

@@ -1,0 +1,232 @@
+//! The walk over a batch: merged moves, pulled by the engine straight into its work requests. No list is built.
+
+use std::{fmt, ops::Range};
+
+use crate::{CounterId, Op, plan::PlanInner};
+
+/// One contiguous move, adjacent blocks merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Move {
+    /// Address on this side.
+    pub here: u64,
+    /// Its key, as [`Domain::register`](crate::backend::Domain::register) gave it.
+    pub here_key: u64,
+    /// Address on the peer's side, as [`Domain::import`](crate::backend::Domain::import) gave it.
+    pub there: u64,
+    /// Its key, likewise.
+    pub there_key: u64,
+    /// Length; at least 1, at most what was asked for.
+    pub bytes: u64,
+}
+
+/// A place in a run to come back to, see [`Run::seek`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    plane: u32,
+    position: u32,
+    sub: u32,
+    /// Bytes of the current piece that were yielded before.
+    within: u64,
+    /// Moves and bytes yielded before this place.
+    moves: u64,
+    bytes: u64,
+}
+
+impl Cursor {
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// What follows the moves of a run, as the engine posts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow<'a> {
+    /// Nothing.
+    Nothing,
+    /// One increment on every lane that the run used.
+    Count(CounterId),
+    /// A message; its credit is taken already.
+    Message(&'a [u8]),
+}
+
+/// The ids of one batch inside its channel's ring of pairs.
+#[derive(Clone, Copy)]
+pub(crate) struct Ids<'a> {
+    pub(crate) ring: &'a [(u32, u32)],
+    pub(crate) start: u64,
+    pub(crate) count: u32,
+}
+
+impl Ids<'_> {
+    #[inline]
+    fn pair(&self, position: u32) -> (u32, u32) {
+        #[expect(clippy::cast_possible_truncation, reason = "masked to the length of a slice")]
+        let at = (self.start + u64::from(position)) as usize & (self.ring.len() - 1);
+        self.ring[at]
+    }
+}
+
+/// One transfer on its way to the backend. The engine pulls moves until there is no more, then posts what follows.
+///
+/// Each move taken, and the follow-up unless it is [`Follow::Nothing`], is one **part**. The engine reports every part
+/// once: in the same call with [`Run::finished`], or later in [`Raw::Completed`](crate::backend::Raw::Completed).
+pub struct Run<'a> {
+    plan: Option<&'a PlanInner>,
+    planes: Range<u32>,
+    ids: Ids<'a>,
+    cursor: Cursor,
+    /// The piece at the cursor, where it was looked at before it was taken.
+    ahead: Option<Move>,
+    follow: Follow<'a>,
+    cookie: u64,
+    finished: u64,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        plan: Option<&'a PlanInner>,
+        planes: Range<u32>,
+        ids: Ids<'a>,
+        cursor: Cursor,
+        follow: Follow<'a>,
+        cookie: u64,
+    ) -> Self {
+        Self {
+            plan,
+            planes,
+            ids,
+            cursor,
+            ahead: None,
+            follow,
+            cookie,
+            finished: 0,
+        }
+    }
+
+    /// What the moves do; of no meaning where there are none.
+    #[must_use]
+    pub fn op(&self) -> Op {
+        self.plan.map_or(Op::Write, |plan| plan.op)
+    }
+
+    /// Goes back in [`Raw::Completed`](crate::backend::Raw::Completed) with the parts it is about.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// What to post after the last move.
+    #[must_use]
+    pub fn follow(&self) -> Follow<'a> {
+        self.follow
+    }
+
+    /// The next move of at most `max_bytes` (taken as at least 1); `None` after the last.
+    #[inline]
+    pub fn next_move(&mut self, max_bytes: u64) -> Option<Move> {
+        let max_bytes = max_bytes.max(1);
+        let mut whole = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => self.piece()?,
+        };
+        if whole.bytes > max_bytes {
+            whole.bytes = max_bytes;
+            self.cursor.within += max_bytes;
+        } else {
+            self.step();
+            while let Some(next) = self.piece() {
+                let adjacent = whole.here + whole.bytes == next.here
+                    && whole.there + whole.bytes == next.there
+                    && whole.here_key == next.here_key
+                    && whole.there_key == next.there_key;
+                if !adjacent || whole.bytes + next.bytes > max_bytes {
+                    self.ahead = Some(next);
+                    break;
+                }
+                whole.bytes += next.bytes;
+                self.step();
+            }
+        }
+        self.cursor.moves += 1;
+        self.cursor.bytes += whole.bytes;
+        Some(whole)
+    }
+
+    /// Where the run stands: before the next move.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Goes back to a place that [`Run::cursor`] gave: what was taken after it was not posted.
+    pub fn seek(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.ahead = None;
+    }
+
+    /// Says that `parts` of this run are complete already.
+    pub fn finished(&mut self, parts: u64) {
+        self.finished += parts;
+    }
+
+    pub(crate) fn parts_finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// The piece at the cursor, less what was yielded of it.
+    #[inline]
+    fn piece(&self) -> Option<Move> {
+        let plan = self.plan?;
+        let plane = self.planes.start + self.cursor.plane;
+        if self.cursor.position >= self.ids.count || plane >= self.planes.end {
+            return None;
+        }
+        let (here_id, there_id) = self.ids.pair(self.cursor.position);
+        let (here, there) = (plan.here.at(plane, here_id), plan.there.at(plane, there_id));
+        let (here_offset, there_offset, bytes) = match plan.here.span_bytes(here_id) {
+            None => {
+                let sub = plan.subs[self.cursor.sub as usize];
+                (u64::from(sub.here), u64::from(sub.there), u64::from(sub.bytes))
+            }
+            Some(bytes) => (0, 0, bytes),
+        };
+        Some(Move {
+            here: here.address + here_offset + self.cursor.within,
+            here_key: here.key,
+            there: there.address + there_offset + self.cursor.within,
+            there_key: there.key,
+            bytes: bytes - self.cursor.within,
+        })
+    }
+
+    /// Moves the cursor to the next piece: the next run of the block, the next block, the next plane.
+    #[inline]
+    fn step(&mut self) {
+        let runs = self.plan.map_or(0, |plan| plan.subs.len());
+        let cursor = &mut self.cursor;
+        cursor.within = 0;
+        cursor.sub += 1;
+        if (cursor.sub as usize) < runs {
+            return;
+        }
+        cursor.sub = 0;
+        cursor.position += 1;
+        if cursor.position == self.ids.count {
+            cursor.position = 0;
+            cursor.plane += 1;
+        }
+    }
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("cookie", &self.cookie)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! The domain: capabilities, and memory as peers of one host can reach it.
+
+use std::sync::Arc;
+
+use pegaflow_core::{
+    BackendError, Capabilities, ForeignMemory, Kind, PeerCpu, VisibleTo,
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+};
+
+use crate::{ShmConfig, progress::ShmEngine, region::Registrations};
+
+pub(crate) const NAME: &str = "shm";
+
+/// Most channels of one port.
+const MAX_CHANNELS: u16 = 256;
+
+/// Opens the backend.
+///
+/// # Errors
+/// A config value out of range.
+pub fn open(config: &ShmConfig) -> Result<Arc<dyn Domain>, BackendError> {
+    config
+        .check()
+        .map_err(|error| BackendError::new(NAME, error.to_string()))?;
+    Ok(Arc::new(ShmDomain {
+        capabilities: CAPABILITIES,
+        config: *config,
+        registrations: Registrations::default(),
+    }))
+}
+
+const CAPABILITIES: Capabilities = Capabilities {
+    backend: NAME,
+    write: true,
+    read: true,
+    foreign_memory: ForeignMemory::LocalSide,
+    device_memory: false,
+    needs_peer_cpu: PeerCpu {
+        write: false,
+        read: false,
+        count: false,
+        message: false,
+    },
+    visible_to: VisibleTo::HostProcessors,
+    copies_in_poll: true,
+    maps_peer_memory: true,
+    lanes: 1,
+    max_channels: MAX_CHANNELS,
+    max_message_bytes: 65_536,
+    max_region_bytes: i64::MAX as u64,
+    max_counters: 1 << 20,
+};
+
+struct ShmDomain {
+    capabilities: Capabilities,
+    config: ShmConfig,
+    registrations: Registrations,
+}
+
+impl Domain for ShmDomain {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError> {
+        match memory.kind {
+            Kind::Host => self.registrations.enter(memory.file),
+            Kind::Device { ordinal } => Err(BackendError::new(
+                NAME,
+                format!("memory of device {ordinal} can't be shared between processes"),
+            )),
+        }
+    }
+
+    fn deregister(&self, key: LocalKey) {
+        self.registrations.remove(key);
+    }
+
+    fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {
+        self.registrations.export(key)
+    }
+
+    fn import(&self, parcel: Parcel, bytes: u64) -> Result<Imported, BackendError> {
+        crate::region::import(parcel, bytes)
+    }
+
+    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
+        Ok(Box::new(ShmEngine::new(MAX_CHANNELS, self.config.copy_chunk_bytes)?))
+    }
+}
