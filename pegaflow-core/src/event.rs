@@ -50,12 +50,22 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// What a fresh buffer for [`poll`](crate::Port::poll) is filled with; never handed out.
+    pub const NONE: Self = Self::Counters {
+        channel: ChannelId {
+            index: u16::MAX,
+            serial: 0,
+        },
+    };
+}
+
 /// How a transfer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Its bytes are where they belong. It says nothing about the peer being alive.
     Done,
-    /// `cancel` or `close` withdrew it. What was posted before may still land at the peer.
+    /// `cancel` withdrew it. What was posted before may still land at the peer.
     Cancelled,
     /// Its deadline passed. What was posted before may still land at the peer.
     DeadlinePassed,

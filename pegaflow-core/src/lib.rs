@@ -23,7 +23,7 @@
 //! | [`Port::release`] | the port's | never | no | – | the peer has one credit more |
 //! | [`Port::cancel`] | the port's | never | no | as `submit` | the transfer's one end, `Cancelled` unless it had ended |
 //! | [`Port::arm`], [`Port::fd`] | the port's | never | no | – | ready, or sleep until |
-//! | [`Port::close`] | the port's | never | no | – | every transfer ends, then [`State::Closed`] |
+//! | [`Port::close`] | the port's | never | no | – | what was accepted ends, then [`State::Closed`] |
 //! | drop of any handle | any, a port on its own | dropping a node joins its control thread; the last owner of a region deregisters and unmaps | no | memory in flight stays: transfers hold it | no event |
 //!
 //! One mistake is not caught: memory behind [`Region::as_ptr`] that the caller touches while a transfer moves it has

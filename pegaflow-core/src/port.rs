@@ -42,6 +42,9 @@ pub trait Port: Send {
     /// The name of the node at the other end; `None` before it is known.
     fn peer(&self, channel: ChannelId) -> Option<&str>;
 
+    /// The channel of `class` that leads to the node called `peer` and is up; the youngest where there are several.
+    fn find(&self, peer: &str, class: Class) -> Option<ChannelId>;
+
     /// A counter of this side, for the peer of `channel` to count on. `None` where all are taken.
     ///
     /// # Errors
@@ -69,7 +72,7 @@ pub trait Port: Send {
     ) -> Result<Submitted, ApiMisuse>;
 
     /// Moves everything on and hands out what happened, at most `events.len()`; gives how many. What finds no room
-    /// stays for the next call. With an empty slice nothing happens.
+    /// stays for the next call. With an empty slice set-up, posting and deadlines move on, and nothing is handed out.
     fn poll(&mut self, events: &mut [Event]) -> usize;
 
     /// The bytes of a received message. They are this process's own: the peer can't change them any more.
@@ -88,8 +91,8 @@ pub trait Port: Send {
     /// flight: then it ends `Cancelled`; otherwise it has ended, and its event says how.
     fn cancel(&mut self, id: TransferId) -> bool;
 
-    /// Closes a channel in order: nothing more is accepted, what is not posted ends `Cancelled`, what is posted
-    /// finishes, then the channel is [`State::Closed`] and the peer is told.
+    /// Closes a channel in order: nothing more is accepted, what was accepted ends (by its deadline at the latest), then
+    /// the channel is [`State::Closed`] and the peer is told. Whoever can't wait cancels first.
     ///
     /// # Errors
     /// [`ApiMisuse::UnknownChannel`].

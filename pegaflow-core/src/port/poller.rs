@@ -347,6 +347,21 @@ impl<S: Subscriber> Port for Poller<S> {
         self.channel(channel).ok()?.peer.as_ref().map(|peer| peer.name.as_str())
     }
 
+    fn find(&self, peer: &str, class: Class) -> Option<ChannelId> {
+        let fits = |channel: &&Channel| {
+            let named = channel.peer.as_ref().is_some_and(|known| known.name == peer);
+            named && channel.class == class && matches!(channel.state, State::Up { .. })
+        };
+        let channels = self
+            .active
+            .iter()
+            .filter_map(|&link| self.channels[usize::from(link)].as_deref());
+        channels
+            .filter(fits)
+            .map(|channel| channel.id)
+            .max_by_key(|id| id.serial)
+    }
+
     fn counter(&mut self, channel: ChannelId) -> Result<Option<Counter>, ApiMisuse> {
         Ok(self.channel(channel)?.counters()?.and_then(|counters| counters.take()))
     }
@@ -362,9 +377,6 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 
     fn poll(&mut self, events: &mut [Event]) -> usize {
-        if events.is_empty() {
-            return 0;
-        }
         if self.armed {
             self.armed = false;
             self.engine.disarm();
@@ -378,6 +390,7 @@ impl<S: Subscriber> Port for Poller<S> {
             self.post(Link(self.active[(self.turn + at) % count]));
         }
         let mut made = self.tell(events);
+        // Without room nothing is taken from the engine: what it has stays there.
         if made < events.len() {
             made += self.take_raw(&mut events[made..]);
         }
@@ -459,7 +472,11 @@ impl<S: Subscriber> Drop for Poller<S> {
     fn drop(&mut self) {
         // Links first: then nothing touches the memory that the transfers in the tables hold.
         for at in 0..self.active.len() {
-            self.finish(Link(self.active[at]), State::Closed);
+            let link = Link(self.active[at]);
+            if let Some(channel) = self.channels[link.index()].as_deref_mut() {
+                channel.closing = true;
+            }
+            self.finish(link, State::Closed);
         }
         self.node.control.forget(&self.inbox);
     }

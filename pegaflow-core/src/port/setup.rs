@@ -8,7 +8,7 @@ use super::{
     poller::Poller,
 };
 use crate::{
-    ApiMisuse, Bounds, Cause, ChannelId, Class, ConnectError, Outcome, Refusal, State, Subscriber,
+    ApiMisuse, Bounds, Cause, ChannelId, Class, ConnectError, Refusal, State, Subscriber,
     backend::Parcel,
     counter::CounterPool,
     node::{
@@ -231,14 +231,13 @@ impl<S: Subscriber> Poller<S> {
         if channel.closing || matches!(channel.state, State::Broken(_) | State::Closed) {
             return Ok(());
         }
-        channel.closing = true;
-        let waiting: Vec<u16> = channel.queue.iter().copied().collect();
-        for slot in waiting {
-            let Ok(channel) = self.channel_mut(id) else { break };
-            let ended = channel.end(slot, Outcome::Cancelled, Instant::now());
-            let on = channel.on();
-            self.subscriber.ended(on, ended);
+        if channel.state == State::Connecting {
+            // Nothing is in flight, and nobody is there to be told.
+            channel.closing = true;
+            self.finish(id.link(), State::Closed);
+            return Ok(());
         }
+        channel.closing = true;
         Ok(())
     }
 

@@ -176,7 +176,9 @@ mod tests {
         let other = Segment::of_peer(file, shape).unwrap();
         let mut got = [0; 256];
         for length in 0..=256_usize {
-            let message: Vec<u8> = (0..length).map(|at| u8::try_from((at ^ length) & 0xff).unwrap()).collect();
+            let message: Vec<u8> = (0..length)
+                .map(|at| u8::try_from((at ^ length) & 0xff).unwrap())
+                .collect();
             assert!(other.write_message(length as u64, &message));
             assert_eq!(
                 segment.read_message(length as u64, &mut got),

@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pegaflow::config::BackendName;
+
+/// Moves LLM inference data between processes and hosts: KV cache, weights, activations.
+#[derive(Debug, Parser)]
+#[command(name = "pegaflow", version, after_help = EXIT, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Tell more on standard error: -v info, -vv debug, -vvv trace.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+const EXIT: &str = "Exit status: 0 done; 1 it failed, or a byte was wrong (the reason is on standard error); \
+2 the command line is wrong.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Move one prompt's KV cache from a prefill process to a decode process, and check every byte.
+    Demo(DemoArgs),
+    /// Be one node of a config, and serve demos that are started elsewhere.
+    Node(NodeArgs),
+    /// Check a config file, or show every value with where it came from.
+    Config(ConfigArgs),
+}
+
+const DEMO_HELP: &str = "\
+Examples:
+  pegaflow demo                                     Llama-3.1-8B, 2048 tokens, over shared memory
+  pegaflow demo --tokens 8192 --json                a longer prompt, one JSON object on standard output
+  pegaflow demo --model custom --layers 4 --kv-heads 2 --head-dim 64 --dtype fp16
+  pegaflow demo --config pegaflow.toml              the nodes of a config file; those that run already (see
+                                                    `pegaflow node`) are used, the others are started
+
+What it does: the layers' K and V lie in pages, the block ids scattered at random on both sides. Each round uses fresh
+lists and fresh contents: the prefill process writes the blocks layer by layer, each layer followed by one count; the
+decode process verifies every block where it landed. In turn with that, one thread copies lists of the same size
+between the same mappings with plain memcpy: the limit that the result is compared with.
+
+GB/s are 10^9 bytes a second. JSON keys: backend model layers kv_heads head_dim dtype tokens block_tokens blocks
+block_bytes bytes rounds seed verified verified_blocks gb_per_s limit limit_gb_per_s share_of_limit share_low share_high
+first_layer_us last_layer_us layer_p50_us layer_p99_us prefill_cpu_seconds decode_cpu_seconds; `limit` and what
+belongs to it are null where the backend does not map the peer's memory.";
+
+#[derive(Debug, Args)]
+#[command(after_long_help = DEMO_HELP)]
+pub(crate) struct DemoArgs {
+    /// Whose KV cache: a model's published shape, or `custom` with the four options below.
+    #[arg(long, value_enum, default_value = "llama-3.1-8b")]
+    pub(crate) model: ModelName,
+    /// Layers of a custom model.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) layers: Option<u32>,
+    /// KV heads of a custom model.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) kv_heads: Option<u32>,
+    /// Elements of one head of a custom model.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    pub(crate) head_dim: Option<u32>,
+    /// Element type of the cache of a custom model.
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<Dtype>,
+    /// Tokens of the prompt.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) tokens: u32,
+    /// Tokens of one block (page).
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) block_tokens: u32,
+    /// Rounds, each with fresh lists and contents; the figures are medians over them.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Seed of contents and lists; the same seed does the same.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Transport; over the config's, or over the default (shm).
+    #[arg(long, value_parser = backend)]
+    pub(crate) backend: Option<BackendName>,
+    /// Config file with a node of role `prefill`, one of role `decode`, and a channel of class `kv` between them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// One JSON object on standard output instead of the table; no progress bar.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show that the check works: the decode process flips one byte of this layer and block before it verifies.
+    #[arg(long, value_name = "LAYER,BLOCK", value_parser = pair)]
+    pub(crate) corrupt: Option<(u32, u32)>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example, in two terminals:
+  pegaflow node --config config/pegaflow.toml --name decode
+  pegaflow demo --config config/pegaflow.toml
+
+It serves until it is ended (Ctrl-C).")]
+pub(crate) struct NodeArgs {
+    /// Config file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Which node of the config.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Transport, over the config's.
+    #[arg(long, value_parser = backend)]
+    pub(crate) backend: Option<BackendName>,
+    /// End when standard input ends: how a demo ends the nodes that it started.
+    #[arg(long, hide = true)]
+    pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) what: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Read and check a file: what is wrong, with file, line, key and what was expected.
+    Check {
+        /// Config file.
+        file: PathBuf,
+    },
+    /// Every key with its effective value, and where that came from.
+    Show {
+        /// Config file; without one, the defaults.
+        file: Option<PathBuf>,
+        /// Transport, over the config's.
+        #[arg(long, value_parser = backend)]
+        backend: Option<BackendName>,
+        /// A JSON array of {key, value, origin}.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Models with published shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModelName {
+    /// 32 layers, 8 KV heads of 128, bf16.
+    #[value(name = "llama-3.1-8b")]
+    Llama31_8b,
+    /// 80 layers, 8 KV heads of 128, bf16.
+    #[value(name = "llama-3.1-70b")]
+    Llama31_70b,
+    /// 64 layers, 8 KV heads of 128, bf16.
+    #[value(name = "qwen3-32b")]
+    Qwen3_32b,
+    /// Whatever --layers, --kv-heads, --head-dim and --dtype say.
+    Custom,
+}
+
+/// Element types of a KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    /// 1 byte.
+    Fp8,
+    /// 2 bytes.
+    Bf16,
+    /// 2 bytes.
+    Fp16,
+    /// 4 bytes.
+    Fp32,
+}
+
+fn backend(text: &str) -> Result<BackendName, String> {
+    text.parse::<BackendName>().map_err(|error| error.to_string())
+}
+
+fn pair(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text
+        .split_once(',')
+        .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    parsed.ok_or_else(|| "expected two numbers, LAYER,BLOCK, such as 3,17".to_owned())
+}

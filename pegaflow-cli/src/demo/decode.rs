@@ -1,0 +1,179 @@
+//! The decode side: grants its pages, says which, sees each layer's count, and verifies every block.
+
+use std::time::Instant;
+
+use pegaflow::{Access, Audience, Counter, Port, Region, Session};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Job, Progress,
+    contents::{Which, checksum},
+    keys,
+    line::{Line, PATIENCE, Word, cpu_seconds},
+    pool::Pool,
+};
+use crate::Failure;
+
+/// What pages are filled with before each round, so that nothing of an earlier one can pass for this one's.
+const POISON: u8 = 0xa5;
+
+/// What the decode side measured and found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Decoded {
+    /// From the prefill side's word that layer 0 comes, to its count; by round.
+    pub(crate) first_layer_us: Vec<f64>,
+    /// To the last layer's count.
+    pub(crate) last_layer_us: Vec<f64>,
+    /// Blocks whose checksum was right, over all rounds.
+    pub(crate) verified_blocks: u64,
+    /// The first that was not.
+    pub(crate) wrong: Option<Wrong>,
+    /// Processor time while waiting for the transfers.
+    pub(crate) cpu_seconds: f64,
+}
+
+/// A block that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wrong {
+    pub(crate) round: u32,
+    pub(crate) layer: u32,
+    pub(crate) half: u32,
+    pub(crate) block: u32,
+    pub(crate) page: u32,
+    /// First byte that differs, within the block.
+    pub(crate) byte: usize,
+    pub(crate) expected: u8,
+    pub(crate) got: u8,
+}
+
+pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
+    let pool = Pool::new(session, job)?;
+    let mut line = Line::open(session, &job.prefill)?;
+    let grant = session
+        .node()
+        .grant(&pool.windows(), Access::WRITE, Audience::Channel(line.channel))?;
+    let counters = (0..job.model.layers)
+        .map(|_| {
+            line.port
+                .counter(line.channel)?
+                .ok_or_else(|| "no counter is free: raise class.kv.counters".into())
+        })
+        .collect::<Result<Vec<Counter>, Failure>>()?;
+    let ids: Vec<u32> = counters.iter().map(|counter| counter.id().to_bits()).collect();
+    session.publish(keys::COUNTERS, serde_json::to_vec(&ids)?)?;
+    session.publish(keys::GRANT, grant.as_bytes())?;
+    line.say(Word::Open)?;
+    let mut random = fastrand::Rng::with_seed(job.seed ^ 0xdec0de);
+    let mut done = Decoded {
+        first_layer_us: Vec::new(),
+        last_layer_us: Vec::new(),
+        verified_blocks: 0,
+        wrong: None,
+        cpu_seconds: 0.0,
+    };
+    let maps = session.node().capabilities().maps_peer_memory;
+    'rounds: for round in 0..job.rounds {
+        let pages = super::scattered(pool.pages(), job.blocks(), &mut random)?;
+        session.publish(keys::PAGES, serde_json::to_vec(&pages)?)?;
+        for phase in job.phases(round, maps) {
+            pool.for_each(job, round, &pages, |_, region, offset, buffer| {
+                buffer.fill(POISON);
+                Ok(region.write(offset, buffer)?)
+            })?;
+            line.say(Word::Ready)?;
+            if phase.copy {
+                line.hear(Word::Copied)?;
+            } else {
+                let cpu = cpu_seconds();
+                await_layers(session, job, &mut line, &counters, round, &mut done)?;
+                done.cpu_seconds += cpu_seconds() - cpu;
+                if let Some((layer, block)) = job.corrupt {
+                    flip(
+                        &pool,
+                        layer,
+                        *pages
+                            .get(block as usize)
+                            .ok_or("--corrupt names no block of the prompt")?,
+                    )?;
+                }
+            }
+            verify(job, &pool, round, &pages, !phase.copy, &mut done)?;
+            if done.wrong.is_some() {
+                break 'rounds;
+            }
+        }
+    }
+    if done.wrong.is_none() {
+        line.say(Word::Over)?;
+    }
+    line.close()?;
+    Ok(done)
+}
+
+/// Waits for each layer's count, and notes when the first and the last came.
+fn await_layers(
+    session: &Session,
+    job: &Job,
+    line: &mut Line,
+    counters: &[Counter],
+    round: u32,
+    done: &mut Decoded,
+) -> Result<(), Failure> {
+    line.hear(Word::Go)?;
+    let start = Instant::now();
+    let until = start + PATIENCE;
+    let expected = u64::from(round) + 1;
+    for (layer, counter) in (0..).zip(counters) {
+        while counter.value() < expected {
+            line.step(until)?;
+        }
+        let now = start.elapsed().as_secs_f64() * 1e6;
+        if layer == 0 {
+            done.first_layer_us.push(now);
+        }
+        if layer + 1 == job.model.layers {
+            done.last_layer_us.push(now);
+        }
+        let layers_done = u64::from(round) * u64::from(job.model.layers) + u64::from(layer) + 1;
+        let progress = Progress {
+            id: job.id.clone(),
+            layers_done,
+        };
+        session.publish(keys::PROGRESS, serde_json::to_vec(&progress)?)?;
+    }
+    Ok(())
+}
+
+fn verify(job: &Job, pool: &Pool, round: u32, pages: &[u32], counts: bool, done: &mut Decoded) -> Result<(), Failure> {
+    let mut expected = vec![0; usize::try_from(job.block_bytes())?];
+    let mut check = |which: Which, region: &Region, offset: u64, got: &mut [u8]| {
+        region.read(offset, got)?;
+        which.fill(&mut expected);
+        if checksum(got) == checksum(&expected) {
+            done.verified_blocks += u64::from(counts);
+        } else if done.wrong.is_none() {
+            let byte = got.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
+            let Which { layer, half, block, .. } = which;
+            let page = pages[block as usize];
+            done.wrong = Some(Wrong {
+                round,
+                layer,
+                half,
+                block,
+                page,
+                byte,
+                expected: expected[byte],
+                got: got[byte],
+            });
+        }
+        Ok(())
+    };
+    pool.for_each(job, round, pages, &mut check)
+}
+
+fn flip(pool: &Pool, layer: u32, page: u32) -> Result<(), Failure> {
+    let (region, offset, mut byte) = (pool.region(layer), pool.offset(0, page), [0]);
+    region.read(offset, &mut byte)?;
+    byte[0] ^= 1;
+    Ok(region.write(offset, &byte)?)
+}

@@ -1,0 +1,94 @@
+//! One side's KV cache: a region per layer, K before V, pages of one block.
+
+use pegaflow::{MemoryError, Piece, Plane, Region, Session, Table, Window};
+
+use super::{Job, contents::Which};
+
+pub(crate) struct Pool {
+    regions: Vec<Region>,
+    planes: Vec<Plane>,
+    pages: u32,
+    block_bytes: u64,
+    piece: [Piece; 1],
+}
+
+impl Pool {
+    pub(crate) fn new(session: &Session, job: &Job) -> Result<Self, crate::Failure> {
+        let (pages, block_bytes) = (job.pool_blocks(), job.block_bytes());
+        let half = u64::from(pages) * block_bytes;
+        let regions = (0..job.model.layers)
+            .map(|_| session.allocate(2 * half))
+            .collect::<Result<Vec<_>, MemoryError>>()?;
+        let plane = |number: u32| Plane {
+            window: number / 2,
+            offset: u64::from(number % 2) * half,
+        };
+        let planes = (0..2 * job.model.layers).map(plane).collect();
+        let piece = [Piece::whole(u32::try_from(block_bytes)?)];
+        Ok(Self {
+            regions,
+            planes,
+            pages,
+            block_bytes,
+            piece,
+        })
+    }
+
+    /// A window per layer.
+    pub(crate) fn windows(&self) -> Vec<Window> {
+        self.regions.iter().map(Window::whole).collect()
+    }
+
+    /// The table, two planes a layer; the other side's looks the same.
+    pub(crate) fn shape(&self) -> pegaflow::Shape<'_> {
+        let (planes, blocks, stride_bytes) = (&self.planes[..], self.pages, self.block_bytes);
+        pegaflow::Shape::Paged(
+            Table {
+                planes,
+                blocks,
+                stride_bytes,
+                split: 1,
+                split_bytes: 0,
+            },
+            &self.piece,
+        )
+    }
+
+    pub(crate) fn region(&self, layer: u32) -> &Region {
+        &self.regions[layer as usize]
+    }
+
+    pub(crate) fn offset(&self, half: u32, page: u32) -> u64 {
+        (u64::from(half) * u64::from(self.pages) + u64::from(page)) * self.block_bytes
+    }
+
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// Calls `each` for every block of the prompt, with the page that `pages` has for it and a buffer of its size.
+    pub(crate) fn for_each(
+        &self,
+        job: &Job,
+        round: u32,
+        pages: &[u32],
+        mut each: impl FnMut(Which, &Region, u64, &mut [u8]) -> Result<(), crate::Failure>,
+    ) -> Result<(), crate::Failure> {
+        let mut buffer = vec![0; usize::try_from(self.block_bytes)?];
+        for layer in 0..job.model.layers {
+            for half in 0..2 {
+                for (block, &page) in (0..).zip(pages) {
+                    let which = Which {
+                        seed: job.seed,
+                        round,
+                        layer,
+                        half,
+                        block,
+                    };
+                    each(which, self.region(layer), self.offset(half, page), &mut buffer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

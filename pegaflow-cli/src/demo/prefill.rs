@@ -1,0 +1,149 @@
+//! The prefill side: fills its pages, writes them layer by layer, and copies as many with plain memcpy in turn.
+
+use std::time::{Duration, Instant};
+
+use pegaflow::{Batch, Class, CounterId, Op, Plan, Port, Remote, Session, Submitted, Then};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Job, keys,
+    limit::{self, Sides},
+    line::{Line, PATIENCE, Word, cpu_seconds},
+    pool::Pool,
+};
+use crate::Failure;
+
+/// What the prefill side measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Prefilled {
+    /// Seconds from the first submit to the last end, by round.
+    pub(crate) seconds: Vec<f64>,
+    /// Seconds of the plain copy, by round; empty where the peer's memory is not mapped.
+    pub(crate) copy_seconds: Vec<f64>,
+    /// From a layer's first move to its end.
+    pub(crate) layer_p50_us: f64,
+    pub(crate) layer_p99_us: f64,
+    /// Processor time during the transfers.
+    pub(crate) cpu_seconds: f64,
+    /// As the port's recorder counted them.
+    pub(crate) bytes: u64,
+}
+
+pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
+    let pool = Pool::new(session, job)?;
+    let mut line = Line::open(session, &job.decode)?;
+    line.hear(Word::Open)?;
+    let remote = session.import(line.channel, &job.decode, keys::GRANT)?;
+    let counters: Vec<u32> = serde_json::from_slice(&session.fetch(&job.decode, keys::COUNTERS)?)?;
+    if counters.len() != job.model.layers as usize {
+        return Err(format!("{} counters came, {} are expected", counters.len(), job.model.layers).into());
+    }
+    let plan = session
+        .node()
+        .plan(Op::Write, (&pool.windows(), pool.shape()), (&remote, pool.shape()))?;
+    let mut random = fastrand::Rng::with_seed(job.seed ^ 0x5eed);
+    let mut done = Prefilled {
+        seconds: Vec::new(),
+        copy_seconds: Vec::new(),
+        layer_p50_us: 0.0,
+        layer_p99_us: 0.0,
+        cpu_seconds: 0.0,
+        bytes: 0,
+    };
+    for round in 0..job.rounds {
+        let here = super::scattered(pool.pages(), job.blocks(), &mut random)?;
+        pool.for_each(job, round, &here, |which, region, offset, buffer| {
+            which.fill(buffer);
+            Ok(region.write(offset, buffer)?)
+        })?;
+        let mut there: Vec<u32> = Vec::new();
+        for phase in job.phases(round, remote.mapped(0).is_some()) {
+            line.hear(Word::Ready)?;
+            if there.is_empty() {
+                there = serde_json::from_slice(&session.fetch(&job.decode, keys::PAGES)?)?;
+            }
+            if phase.copy {
+                done.copy_seconds
+                    .push(copy(job, &pool, &remote, &here, &there)?.as_secs_f64());
+                line.say(Word::Copied)?;
+            } else {
+                let cpu = cpu_seconds();
+                done.seconds
+                    .push(write(job, &mut line, &plan, &counters, &here, &there)?.as_secs_f64());
+                done.cpu_seconds += cpu_seconds() - cpu;
+            }
+        }
+    }
+    line.hear(Word::Over)?;
+    let figures = line.port.subscriber();
+    let layers = figures.posted_to_done(Class::Kv);
+    let micros = |quantile| Duration::from_nanos(layers.value_at_quantile(quantile)).as_secs_f64() * 1e6;
+    (done.layer_p50_us, done.layer_p99_us) = (micros(0.5), micros(0.99));
+    done.bytes = super::bytes_done(figures);
+    line.close()?;
+    Ok(done)
+}
+
+/// Writes every layer, each followed by one count; gives the time until the last has ended.
+fn write(
+    job: &Job,
+    line: &mut Line,
+    plan: &Plan,
+    counters: &[u32],
+    here: &[u32],
+    there: &[u32],
+) -> Result<Duration, Failure> {
+    line.say(Word::Go)?;
+    let start = Instant::now();
+    let deadline = start + PATIENCE;
+    let mut ended = 0;
+    for (layer, &counter) in (0..job.model.layers).zip(counters) {
+        let (planes, then) = (2 * layer..2 * layer + 2, Then::Count(CounterId::from_bits(counter)));
+        let batch = Batch {
+            plan,
+            planes,
+            here,
+            there,
+            then,
+            deadline,
+            tag: u64::from(layer),
+        };
+        while let Submitted::Full(_) = line.port.submit(line.channel, &batch)? {
+            line.step(deadline)?;
+        }
+        line.poll()?;
+        while line.ended().is_some() {
+            ended += 1;
+        }
+    }
+    while ended < job.model.layers {
+        line.step(deadline)?;
+        while line.ended().is_some() {
+            ended += 1;
+        }
+    }
+    Ok(start.elapsed())
+}
+
+/// Copies the same lists between the same mappings with one thread's memcpy.
+fn copy(job: &Job, pool: &Pool, remote: &Remote, here: &[u32], there: &[u32]) -> Result<Duration, Failure> {
+    let mut sides = Vec::new();
+    for layer in 0..job.model.layers {
+        let to = remote.mapped(layer).ok_or("the peer's memory is not mapped")?;
+        for half in 0..2 {
+            let half = usize::try_from(pool.offset(half, 0))?;
+            sides.push(Sides {
+                from: pool.region(layer).as_ptr().wrapping_add(half),
+                to: to.wrapping_add(half),
+            });
+        }
+    }
+    Ok(limit::copy(
+        pool,
+        remote,
+        &sides,
+        usize::try_from(job.block_bytes())?,
+        here,
+        there,
+    ))
+}

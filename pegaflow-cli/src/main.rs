@@ -1,0 +1,44 @@
+//! `pegaflow`: the demo, a node that serves it, and the config.
+
+mod args;
+mod config;
+mod demo;
+mod node;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_tracing(arguments.verbose);
+    let done = match arguments.command {
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Node(node) => node::run(&node).map(|()| ExitCode::SUCCESS),
+        Command::Config(config) => config::run(&config).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(1)
+    })
+}
+
+/// What a command ends with when it can't do its work; told on standard error, exit status 1.
+type Failure = Box<dyn std::error::Error>;
+
+fn start_tracing(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
+}

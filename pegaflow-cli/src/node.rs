@@ -1,0 +1,69 @@
+//! `pegaflow node`: one node of a config, serving demos.
+
+use std::time::Duration;
+
+use pegaflow::{
+    Session,
+    config::{Config, Role},
+    rendezvous::RendezvousError,
+};
+
+use crate::{
+    Failure,
+    args::NodeArgs,
+    demo::{self, Job, Said, keys},
+};
+
+/// How long one wait for a job lasts before the next.
+const WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
+    let mut config = Config::load(&arguments.config)?;
+    if let Some(backend) = arguments.backend {
+        config.override_backend(backend);
+    }
+    if arguments.until_stdin_ends {
+        std::thread::spawn(|| {
+            // Whatever is said there does not matter, only its end.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            std::process::exit(0);
+        });
+    }
+    let role = config.node(&arguments.name)?.role;
+    let session = Session::open(&config, &arguments.name)?;
+    if !arguments.until_stdin_ends {
+        println!(
+            "node `{}` ({role}) is up at {} over {}; it serves demos until it is ended (Ctrl-C)",
+            session.name(),
+            session.board().local_addr(),
+            config.backend
+        );
+    }
+    let mut seen = None;
+    loop {
+        let (name, board) = (session.name(), session.board());
+        let job = match board.fetch_blocking(name, keys::JOB, seen, WAIT) {
+            Ok(job) => job,
+            Err(RendezvousError::NoAnswer { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        seen = Some(job.version);
+        let job: Job = match serde_json::from_slice(&job.bytes) {
+            Ok(job) => job,
+            Err(error) => {
+                eprintln!("a job that this version does not understand: {error}");
+                continue;
+            }
+        };
+        let result = match role {
+            Role::Prefill => demo::prefill::run(&session, &job).and_then(|done| Ok(serde_json::to_value(done)?)),
+            Role::Decode => demo::decode::run(&session, &job).and_then(|done| Ok(serde_json::to_value(done)?)),
+            other => Err(format!("node `{name}` has role {other}: a demo needs prefill and decode").into()),
+        };
+        let said = Said {
+            id: job.id,
+            result: result.map_err(|error| error.to_string()),
+        };
+        session.publish(keys::RESULT, serde_json::to_vec(&said)?)?;
+    }
+}

@@ -1,0 +1,283 @@
+//! The sections of the config file, typed, with their defaults.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Bytes, ClassName, HostPort, Page, Role};
+
+/// `[node.NAME]`: a named process of the static topology.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Where its rendezvous listens, and where the others look for it.
+    pub listen: HostPort,
+    /// What it does in the deployment.
+    pub role: Role,
+}
+
+/// `[[channel]]`: a long-lived connection of two nodes for one class of traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Node that dials. May be the same as `to`: a node can dial itself.
+    pub from: String,
+    /// Node that waits for the dial.
+    pub to: String,
+    /// Class of traffic, which picks the bounds.
+    pub class: ClassName,
+}
+
+/// `[class.*]`: bounds of a channel, per class of traffic.
+///
+/// A class that leaves out a key gets its own default for it, not that of another class.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Classes {
+    /// KV cache, prefill to decode.
+    #[serde(deserialize_with = "kv")]
+    pub kv: ClassBounds,
+    /// Weights and other large pushes.
+    #[serde(deserialize_with = "bulk")]
+    pub bulk: ClassBounds,
+    /// Activations, stage to stage.
+    #[serde(deserialize_with = "activation")]
+    pub activation: ClassBounds,
+}
+
+/// Bounds of one channel, each in each direction. Memory is taken for them when the channel is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ClassBounds {
+    /// Transfers in flight.
+    pub transfers: u32,
+    /// Block-id pairs that the transfers in flight hold together.
+    pub blocks: u32,
+    /// Messages that the receiver has room for.
+    pub messages: u32,
+    /// Longest message, in bytes.
+    pub message_bytes: Bytes,
+    /// Counters that can live at once.
+    pub counters: u32,
+}
+
+/// `[rendezvous]`: how nodes find each other.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RendezvousConfig {
+    /// How long connecting waits for a peer that is not up yet, in milliseconds.
+    pub connect_timeout_ms: u64,
+}
+
+/// `[wait]`: how a blocking wait waits.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WaitConfig {
+    /// How long a blocking wait polls before it sleeps, in microseconds. 0 sleeps at once.
+    pub spin_us: u64,
+}
+
+/// `[transport.*]`: one section per transport.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Transports {
+    /// Two processes of one host.
+    pub shm: ShmConfig,
+    /// InfiniBand and RoCE. No keys yet.
+    pub rdma: RdmaConfig,
+    /// UCX. No keys yet.
+    pub ucx: UcxConfig,
+}
+
+/// `[transport.shm]`: shared memory between two processes of one host.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShmConfig {
+    /// Folder of the Unix sockets over which memory is handed from process to process.
+    pub runtime_dir: RuntimeDir,
+    /// Most bytes that one progress call copies.
+    pub copy_chunk_bytes: Bytes,
+    /// Page size of owned regions.
+    pub page: Page,
+}
+
+/// `[transport.rdma]`: known, and without keys as long as there is nothing to set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct RdmaConfig {}
+
+/// `[transport.ucx]`: known, and without keys as long as there is nothing to set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct UcxConfig {}
+
+/// Folder of the shared-memory backend's Unix sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RuntimeDir {
+    /// `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` where that variable is not set.
+    #[default]
+    Auto,
+    /// This folder, an absolute path.
+    Path(PathBuf),
+}
+
+/// Why a text is no [`RuntimeDir`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is not an absolute path")]
+pub struct RuntimeDirError {
+    /// The text.
+    pub found: String,
+}
+
+impl Classes {
+    /// Bounds of `class`.
+    pub const fn bounds(&self, class: ClassName) -> &ClassBounds {
+        match class {
+            ClassName::Kv => &self.kv,
+            ClassName::Bulk => &self.bulk,
+            ClassName::Activation => &self.activation,
+        }
+    }
+}
+
+impl ClassBounds {
+    /// Defaults of `class`.
+    pub const fn default_of(class: ClassName) -> Self {
+        let message_bytes = Bytes::new(1024);
+        match class {
+            ClassName::Kv => Self {
+                transfers: 256,
+                blocks: 65_536,
+                messages: 64,
+                message_bytes,
+                counters: 1024,
+            },
+            ClassName::Bulk => Self {
+                transfers: 64,
+                blocks: 65_536,
+                messages: 64,
+                message_bytes,
+                counters: 256,
+            },
+            ClassName::Activation => Self {
+                transfers: 64,
+                blocks: 4096,
+                messages: 64,
+                message_bytes,
+                counters: 256,
+            },
+        }
+    }
+}
+
+impl Default for Classes {
+    fn default() -> Self {
+        Self {
+            kv: ClassBounds::default_of(ClassName::Kv),
+            bulk: ClassBounds::default_of(ClassName::Bulk),
+            activation: ClassBounds::default_of(ClassName::Activation),
+        }
+    }
+}
+
+impl Default for RendezvousConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Default for WaitConfig {
+    fn default() -> Self {
+        Self { spin_us: 50 }
+    }
+}
+
+impl Default for ShmConfig {
+    fn default() -> Self {
+        Self {
+            runtime_dir: RuntimeDir::Auto,
+            copy_chunk_bytes: Bytes::new(1 << 20),
+            page: Page::Base,
+        }
+    }
+}
+
+impl fmt::Display for RuntimeDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl FromStr for RuntimeDir {
+    type Err = RuntimeDirError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let path = PathBuf::from(text);
+        // A relative folder would be another one for a peer that was started elsewhere.
+        if path.is_absolute() {
+            Ok(Self::Path(path))
+        } else {
+            Err(RuntimeDirError { found: text.to_owned() })
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RuntimeDir {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for RuntimeDir {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A class section as written: what it leaves out comes from that class's defaults.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBounds {
+    transfers: Option<u32>,
+    blocks: Option<u32>,
+    messages: Option<u32>,
+    message_bytes: Option<Bytes>,
+    counters: Option<u32>,
+}
+
+fn kv<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClassBounds, D::Error> {
+    written_over(ClassName::Kv, deserializer)
+}
+
+fn bulk<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClassBounds, D::Error> {
+    written_over(ClassName::Bulk, deserializer)
+}
+
+fn activation<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClassBounds, D::Error> {
+    written_over(ClassName::Activation, deserializer)
+}
+
+fn written_over<'de, D: Deserializer<'de>>(class: ClassName, deserializer: D) -> Result<ClassBounds, D::Error> {
+    let written = WrittenBounds::deserialize(deserializer)?;
+    let default = ClassBounds::default_of(class);
+    Ok(ClassBounds {
+        transfers: written.transfers.unwrap_or(default.transfers),
+        blocks: written.blocks.unwrap_or(default.blocks),
+        messages: written.messages.unwrap_or(default.messages),
+        message_bytes: written.message_bytes.unwrap_or(default.message_bytes),
+        counters: written.counters.unwrap_or(default.counters),
+    })
+}

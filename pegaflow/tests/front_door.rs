@@ -1,0 +1,11 @@
+//! Tests of the front door: config and rendezvous.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+#[path = "front_door/config.rs"]
+mod config;
+#[path = "front_door/config_errors.rs"]
+mod config_errors;
+#[path = "front_door/rendezvous.rs"]
+mod rendezvous;
+#[path = "front_door/rendezvous_garbage.rs"]
+mod rendezvous_garbage;

@@ -1,0 +1,289 @@
+//! The chores as they are typed, against stand-ins for the programs that they call.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A folder that is the whole search path of the chore under test. Each stand-in in it writes its name and its
+/// arguments to a journal.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// Puts a program there that does `body`, in the words of /bin/sh, after its line in the journal. It is a link to
+    /// one script that nobody writes: a program that is open for writing in any process can't be started.
+    fn with(self, program: &str, body: &str) -> Self {
+        fs::write(self.path(&format!("{program}.body")), body).expect("what a stand-in does");
+        symlink(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand-in"),
+            self.path(program),
+        )
+        .expect("a stand-in");
+        self
+    }
+
+    /// The usual ones: a cargo that does `cargo`, a current rustc, a C linker.
+    fn complete(cargo: &str) -> Self {
+        Self::new().with("cargo", cargo).with("rustc", RUSTC).with("cc", "")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn xtask(&self, arguments: &[&str], require: &str) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(arguments)
+            .env("CARGO", self.path("cargo"))
+            .env("PATH", self.folder.path())
+            .env("PEGAFLOW_REQUIRE", require)
+            .output()
+            .expect("xtask starts")
+    }
+
+    /// What ran, in order, without the questions after versions.
+    fn journal(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("journal")).unwrap_or_default();
+        text.lines()
+            .filter(|line| !line.ends_with("--version"))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+const RUSTC: &str = "echo 'rustc 1.999.0 (0000000 2030-01-01)'";
+const HOST_TESTS: &str = "cargo test --workspace --all-features --locked";
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn test_runs_the_host_tests_and_shows_what_it_skips() {
+    let bench = Bench::complete("echo 'test result: ok.'");
+    let output = bench.xtask(&["test"], "shm");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(bench.journal(), [HOST_TESTS]);
+
+    let shown = stdout(&output);
+    assert!(shown.contains("1.999.0"), "the needs come with what was found: {shown}");
+    assert!(
+        shown.contains("test result: ok."),
+        "cargo's own output passes through: {shown}"
+    );
+    let skips: Vec<&str> = shown.lines().filter(|line| line.starts_with("SKIPPED: ")).collect();
+    assert_eq!(skips.len(), 2, "{shown}");
+    assert!(skips.iter().all(|line| line.contains("not built yet")), "{shown}");
+}
+
+#[test]
+fn failing_host_tests_fail_the_chore() {
+    let bench = Bench::complete("exit 101");
+    let output = bench.xtask(&["test", "--quick"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        stderr(&output).contains("`cargo test --workspace --all-features --locked` failed"),
+        "{output:?}"
+    );
+    assert!(!stdout(&output).contains("passed"), "{output:?}");
+}
+
+#[test]
+fn required_backend_that_is_absent_is_a_failure() {
+    for (require, arguments) in [("rdma", ["test"].as_slice()), ("shm,ucx", &["test", "--quick"])] {
+        let bench = Bench::complete("");
+        let output = bench.xtask(arguments, require);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("not built yet"), "{output:?}");
+        assert!(
+            bench.journal().is_empty(),
+            "nothing runs before it is told: {:?}",
+            bench.journal()
+        );
+    }
+}
+
+#[test]
+fn unknown_requirement_is_an_error() {
+    let output = Bench::complete("").xtask(&["test", "--quick"], "shm,roce");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = stderr(&output);
+    assert!(told.contains("\"roce\"") && told.contains("shm, rdma, ucx"), "{told}");
+}
+
+#[test]
+fn nothing_is_installed_where_that_is_refused() {
+    let bench = Bench::new().with("cargo", "").with("rustc", RUSTC).with("apt-get", "");
+    let output = bench.xtask(&["test", "--no-install"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = stderr(&output);
+    assert!(
+        told.contains("apt-get install --yes --no-install-recommends gcc libc6-dev"),
+        "{told}"
+    );
+    assert!(bench.journal().is_empty(), "{:?}", bench.journal());
+}
+
+#[test]
+fn missing_packages_are_installed_before_the_tests() {
+    let bench = Bench::new();
+    let linker = bench.path("cc");
+    let install = format!("case $1 in install) : > '{}' ;; esac", linker.display());
+    // Whoever runs this, root or not: sudo runs what it is given.
+    let bench = bench
+        .with("cargo", "")
+        .with("rustc", RUSTC)
+        .with("apt-get", &install)
+        .with("sudo", "\"$@\"");
+    let output = bench.xtask(&["test"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let journal: Vec<String> = bench
+        .journal()
+        .into_iter()
+        .filter(|line| !line.starts_with("sudo"))
+        .collect();
+    assert_eq!(
+        journal,
+        [
+            "apt-get update",
+            "apt-get install --yes --no-install-recommends gcc libc6-dev",
+            HOST_TESTS
+        ],
+        "{output:?}"
+    );
+}
+
+#[test]
+fn installation_that_brings_nothing_is_a_failure() {
+    let bench = Bench::new()
+        .with("cargo", "")
+        .with("rustc", RUSTC)
+        .with("apt-get", "")
+        .with("sudo", "\"$@\"");
+    let output = bench.xtask(&["test"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("missing: C linker"), "{output:?}");
+    assert!(
+        !bench.journal().contains(&HOST_TESTS.to_owned()),
+        "{:?}",
+        bench.journal()
+    );
+}
+
+#[test]
+fn old_rust_is_told_with_the_way_out() {
+    let old = "echo 'rustc 1.80.1 (0000000 2024-08-06)'";
+    let bench = Bench::new().with("cargo", "").with("rustc", old).with("cc", "");
+    let output = bench.xtask(&["test"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("rustup update stable"), "{output:?}");
+}
+
+#[test]
+fn ci_runs_its_steps_in_order() {
+    let bench = Bench::complete("");
+    let output = bench.xtask(&["ci"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        bench.journal(),
+        [
+            "cargo fmt --all --check",
+            "cargo clippy --workspace --all-targets --all-features --locked -- -D warnings",
+            "cargo doc --workspace --no-deps --all-features --locked",
+            "cargo deny check bans licenses sources",
+            HOST_TESTS,
+        ]
+    );
+}
+
+#[test]
+fn ci_treats_warnings_of_rustdoc_as_errors() {
+    let bench = Bench::complete("case $1 in doc) [ \"$RUSTDOCFLAGS\" = '-D warnings' ] ;; esac");
+    let output = bench.xtask(&["ci"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn ci_stops_at_the_first_failure_and_shows_the_rest_as_not_run() {
+    let bench = Bench::complete("case \"$1 $2\" in 'clippy --workspace') exit 101 ;; esac");
+    let output = bench.xtask(&["ci"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(bench.journal().len(), 2, "{:?}", bench.journal());
+    let shown = stdout(&output);
+    let row = |name: &str| {
+        shown
+            .lines()
+            .rfind(|line| line.starts_with(name))
+            .unwrap_or("")
+            .to_owned()
+    };
+    assert!(row("format ").contains("passed"), "{shown}");
+    assert!(row("lints ").contains("FAILED"), "{shown}");
+    for name in ["docs ", "dependencies ", "tests "] {
+        assert!(row(name).contains("not run"), "{shown}");
+    }
+}
+
+#[test]
+fn ci_names_the_components_that_the_toolchain_lacks() {
+    let bench = Bench::complete("case $1 in fmt|clippy) exit 101 ;; esac");
+    let output = bench.xtask(&["ci"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        stderr(&output).contains("rustup component add rustfmt clippy"),
+        "{output:?}"
+    );
+    assert!(bench.journal().is_empty(), "{:?}", bench.journal());
+}
+
+#[test]
+fn ci_brings_cargo_deny_unless_refused() {
+    let without_deny = "case \"$1 $2\" in 'deny --version') exit 101 ;; esac";
+    let bench = Bench::complete(without_deny);
+    let output = bench.xtask(&["ci"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let installed = bench
+        .journal()
+        .into_iter()
+        .find(|line| line.starts_with("cargo install cargo-deny --locked --version "));
+    assert!(installed.is_some(), "{:?}", bench.journal());
+
+    let bench = Bench::complete(without_deny);
+    let output = bench.xtask(&["ci", "--no-install"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("cargo install cargo-deny"), "{output:?}");
+    assert!(
+        !bench.journal().iter().any(|line| line.contains("install")),
+        "{:?}",
+        bench.journal()
+    );
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    for arguments in [["--help"].as_slice(), &["test", "--help"], &["ci", "--help"]] {
+        let output = Bench::new().xtask(arguments, "");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(stdout(&output).contains("Exit codes:"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn unknown_command_is_a_usage_error() {
+    let output = Bench::new().xtask(&["tests"], "");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
