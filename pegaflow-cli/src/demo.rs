@@ -42,6 +42,8 @@ use crate::{Failure, args::DemoArgs};
 const START: Duration = Duration::from_secs(20);
 /// How long a demo may be silent before it is given up; longer than the nodes wait for each other.
 const SILENCE: Duration = Duration::from_secs(120);
+/// How long the other side has to say why, once one has failed; it may be dead.
+const OTHER: Duration = Duration::from_secs(3);
 /// How often the progress is asked for.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -415,18 +417,25 @@ fn steer(job: &Job, board: &TcpBoard, nodes: &mut Nodes, json: bool) -> Result<(
             }
         }
         ended(nodes)?;
+        if said.values().any(Result::is_err) && heard.elapsed() > OTHER {
+            break;
+        }
         if heard.elapsed() > SILENCE {
             return Err(format!("neither node has said anything for {SILENCE:?}").into());
         }
     }
     bar.finish_and_clear();
     let failed = |name: &str, error: &String| Failure::from(format!("node `{name}`: {error}"));
-    let (prefilled, decoded) = (&said[job.prefill.as_str()], &said[job.decode.as_str()]);
+    let silent = Err("it has said nothing".to_owned());
+    let of = |name: &str| said.get(name).unwrap_or(&silent);
+    let (prefilled, decoded) = (of(&job.prefill), of(&job.decode));
     let decoded: Decoded = match decoded {
         Ok(value) => serde_json::from_value(value.clone())?,
-        // The side that broke off knows more than the one that was left.
+        // The side that broke off, or that is still there, knows more than the other.
         Err(error) => match prefilled {
-            Err(other) if error == line::PEER_CLOSED => return Err(failed(&job.prefill, other)),
+            Err(other) if error == line::PEER_CLOSED || !said.contains_key(job.decode.as_str()) => {
+                return Err(failed(&job.prefill, other));
+            }
             _ => return Err(failed(&job.decode, error)),
         },
     };

@@ -66,8 +66,10 @@ impl Mapped {
             .and_then(|page| bytes.checked_next_multiple_of(page))
             .unwrap_or(bytes);
         let access = ProtFlags::READ | ProtFlags::WRITE;
+        // Every page is entered now: a page fault in the middle of a transfer costs more than its copy.
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
-        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, file, 0) }
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, access, flags, file, 0) }
             .map_err(errno("mmap"))?;
         let Some(base) = NonNull::new(base.cast()) else {
             return Err(BackendError::new(NAME, "mmap gave address 0"));
