@@ -173,8 +173,6 @@ fn backend(text: &str) -> Result<BackendName, String> {
 }
 
 fn pair(text: &str) -> Result<(u32, u32), String> {
-    let parsed = text
-        .split_once(',')
-        .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let parsed = text.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     parsed.ok_or_else(|| "expected two numbers, LAYER,BLOCK, such as 3,17".to_owned())
 }

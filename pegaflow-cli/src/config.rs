@@ -12,11 +12,7 @@ pub(crate) fn run(arguments: &ConfigArgs) -> Result<(), Failure> {
         ConfigCommand::Check { file } => {
             let config = Config::load(file)?;
             let (nodes, channels) = (config.nodes.len(), config.channels.len());
-            println!(
-                "{}: good: backend {}, {nodes} nodes, {channels} channels",
-                file.display(),
-                config.backend
-            );
+            println!("{}: good: backend {}, {nodes} nodes, {channels} channels", file.display(), config.backend);
         }
         ConfigCommand::Show { file, backend, json } => {
             let mut config = file.as_ref().map_or_else(|| Ok(Config::default()), Config::load)?;
@@ -42,11 +38,7 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
     let width = |text: fn(&pegaflow::config::Setting) -> usize| settings.iter().map(text).max().unwrap_or(0);
     let (keys, values) = (width(|one| one.key.len()), width(|one| one.value.len()));
     for one in &settings {
-        let mark = if matches!(one.origin, Origin::Default) {
-            ' '
-        } else {
-            '*'
-        };
+        let mark = if matches!(one.origin, Origin::Default) { ' ' } else { '*' };
         println!("{mark} {:keys$} = {:values$}  {}", one.key, one.value, one.origin);
     }
     Ok(())

@@ -134,15 +134,10 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode, Failure> {
     let model = Model::from_arguments(arguments)?;
     let (config, file) = load(arguments)?;
     let channel = |from: &str, to: &str| {
-        config
-            .channels
-            .iter()
-            .any(|it| it.from == from && it.to == to && it.class.as_str() == Class::Kv.name())
+        config.channels.iter().any(|it| it.from == from && it.to == to && it.class.as_str() == Class::Kv.name())
     };
-    let (prefill, decode) = (
-        config.node_with_role(Role::Prefill)?.0.to_owned(),
-        config.node_with_role(Role::Decode)?.0.to_owned(),
-    );
+    let (prefill, decode) =
+        (config.node_with_role(Role::Prefill)?.0.to_owned(), config.node_with_role(Role::Decode)?.0.to_owned());
     if !channel(&prefill, &decode) && !channel(&decode, &prefill) {
         return Err(format!("the config has no [[channel]] of class `kv` between `{prefill}` and `{decode}`").into());
     }
@@ -177,11 +172,7 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode, Failure> {
     let prefilled = prefilled.ok_or("the prefill node gave no figures")?;
     let expected = job.bytes() * u64::from(job.rounds);
     if prefilled.bytes != expected {
-        return Err(format!(
-            "the recorder counted {} bytes, the work was {expected}",
-            prefilled.bytes
-        )
-        .into());
+        return Err(format!("the recorder counted {} bytes, the work was {expected}", prefilled.bytes).into());
     }
     let report = Report::new(config.backend.as_str(), &job, &prefilled, &decoded);
     if arguments.json {
@@ -222,10 +213,7 @@ fn load(arguments: &DemoArgs) -> Result<(Config, File), Failure> {
 
 enum File {
     Given(std::path::PathBuf),
-    Own {
-        path: std::path::PathBuf,
-        _folder: tempfile::TempDir,
-    },
+    Own { path: std::path::PathBuf, _folder: tempfile::TempDir },
 }
 
 impl File {
@@ -282,23 +270,11 @@ fn check(job: &Job, config: &Config) -> Result<(), Failure> {
 fn memory_available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn introduce(job: &Job, config: &Config) {
-    let Model {
-        name,
-        layers,
-        kv_heads,
-        head_dim,
-        dtype,
-        ..
-    } = &job.model;
+    let Model { name, layers, kv_heads, head_dim, dtype, .. } = &job.model;
     println!("{name}: {layers} layers, {kv_heads} KV heads of {head_dim} {dtype}");
     println!(
         "{} tokens = {} blocks of {} tokens; K and V of a block in one layer: 2 x {}",
@@ -335,9 +311,7 @@ fn start(job: &Job, config: &Config, file: &Path, arguments: &DemoArgs) -> Resul
     let mut nodes = Nodes(Vec::new());
     for name in [&job.decode, &job.prefill] {
         let running = arguments.config.is_some()
-            && board
-                .fetch_blocking(name, "pegaflow/address", None, Duration::from_millis(300))
-                .is_ok();
+            && board.fetch_blocking(name, "pegaflow/address", None, Duration::from_millis(300)).is_ok();
         if running && !arguments.json {
             println!("node `{name}` runs already at {}", config.node(name)?.listen);
         }
@@ -366,9 +340,7 @@ fn start(job: &Job, config: &Config, file: &Path, arguments: &DemoArgs) -> Resul
 
 fn spawn(name: &str, file: &Path, backend: Option<BackendName>) -> Result<Child, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["node", "--until-stdin-ends", "--name", name, "--config"])
-        .arg(file);
+    command.args(["node", "--until-stdin-ends", "--name", name, "--config"]).arg(file);
     if let Some(backend) = backend {
         command.args(["--backend", backend.as_str()]);
     }
@@ -389,11 +361,7 @@ fn ended(nodes: &mut Nodes) -> Result<(), Failure> {
 /// Draws the progress until both nodes have a result.
 fn steer(job: &Job, board: &TcpBoard, nodes: &mut Nodes, json: bool) -> Result<(Option<Prefilled>, Decoded), Failure> {
     let layers = u64::from(job.rounds) * u64::from(job.model.layers);
-    let bar = if json {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::new(layers)
-    };
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(layers) };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} layers  {elapsed}")?);
     let mut said: BTreeMap<&str, Result<serde_json::Value, String>> = BTreeMap::new();
     let (mut version, mut heard) = (None, Instant::now());

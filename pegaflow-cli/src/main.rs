@@ -36,9 +36,5 @@ fn start_tracing(verbose: u8) {
         _ => "trace",
     };
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(ansi).init();
 }

@@ -60,10 +60,7 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
             Role::Decode => demo::decode::run(&session, &job).and_then(|done| Ok(serde_json::to_value(done)?)),
             other => Err(format!("node `{name}` has role {other}: a demo needs prefill and decode").into()),
         };
-        let said = Said {
-            id: job.id,
-            result: result.map_err(|error| error.to_string()),
-        };
+        let said = Said { id: job.id, result: result.map_err(|error| error.to_string()) };
         session.publish(keys::RESULT, serde_json::to_vec(&said)?)?;
     }
 }

@@ -1,4 +1,5 @@
 //! The program as a person runs it: what it does, what it says when something is wrong, how it ends.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::{
     fs,
@@ -82,8 +83,24 @@ fn a_wrong_byte_ends_with_1_and_names_layer_and_block() {
 #[test]
 fn one_layer_one_block_one_token() {
     let output = pegaflow(&[
-        "demo", "--model", "custom", "--layers", "1", "--kv-heads", "1", "--head-dim", "1", "--dtype", "fp8",
-        "--tokens", "1", "--block-tokens", "1", "--rounds", "1", "--json",
+        "demo",
+        "--model",
+        "custom",
+        "--layers",
+        "1",
+        "--kv-heads",
+        "1",
+        "--head-dim",
+        "1",
+        "--dtype",
+        "fp8",
+        "--tokens",
+        "1",
+        "--block-tokens",
+        "1",
+        "--rounds",
+        "1",
+        "--json",
     ]);
     let (out, err) = said(&output);
     assert!(output.status.success(), "{err}");

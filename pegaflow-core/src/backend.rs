@@ -58,10 +58,7 @@ pub struct Imported {
 
 impl fmt::Debug for Imported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Imported")
-            .field("base", &self.base)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("Imported").field("base", &self.base).field("key", &self.key).finish_non_exhaustive()
     }
 }
 

@@ -39,10 +39,7 @@ impl FromStr for Class {
     type Err = UnknownClass;
 
     fn from_str(name: &str) -> Result<Self, UnknownClass> {
-        Self::ALL
-            .into_iter()
-            .find(|class| class.name() == name)
-            .ok_or_else(|| UnknownClass(name.to_owned()))
+        Self::ALL.into_iter().find(|class| class.name() == name).ok_or_else(|| UnknownClass(name.to_owned()))
     }
 }
 
@@ -70,19 +67,9 @@ impl Bounds {
     /// The documented defaults of a class.
     #[must_use]
     pub const fn of(class: Class) -> Self {
-        let base = Self {
-            transfers: 64,
-            blocks: 65_536,
-            messages: 64,
-            message_bytes: 1024,
-            counters: 256,
-        };
+        let base = Self { transfers: 64, blocks: 65_536, messages: 64, message_bytes: 1024, counters: 256 };
         match class {
-            Class::Kv => Self {
-                transfers: 256,
-                counters: 1024,
-                ..base
-            },
+            Class::Kv => Self { transfers: 256, counters: 1024, ..base },
             Class::Bulk => base,
             Class::Activation => Self { blocks: 4096, ..base },
         }
@@ -104,11 +91,7 @@ impl Bounds {
     /// # Errors
     /// [`OutOfRange`] names the first bound that does not fit.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        match self
-            .ranges()
-            .into_iter()
-            .find(|(_, got, low, high)| got < low || got > high)
-        {
+        match self.ranges().into_iter().find(|(_, got, low, high)| got < low || got > high) {
             Some((bound, got, low, high)) => Err(OutOfRange { bound, got, low, high }),
             None => Ok(()),
         }
@@ -144,10 +127,7 @@ mod tests {
 
     #[test]
     fn a_bound_out_of_range_is_named() {
-        let short = Bounds {
-            message_bytes: 255,
-            ..Bounds::of(Class::Kv)
-        };
+        let short = Bounds { message_bytes: 255, ..Bounds::of(Class::Kv) };
         let said = short.check().unwrap_err().to_string();
         assert_eq!(said, "bound `message_bytes` is 255: expected 256 to 65536");
     }

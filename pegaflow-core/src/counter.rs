@@ -39,16 +39,9 @@ impl CounterTable {
     /// A table in this process's own memory, for a backend whose engine counts on arrival.
     #[must_use]
     pub fn in_process(lanes: u8, counters: u32) -> Self {
-        let cells: Arc<[AtomicU64]> = (0..usize::from(lanes) * counters as usize)
-            .map(|_| AtomicU64::new(0))
-            .collect();
+        let cells: Arc<[AtomicU64]> = (0..usize::from(lanes) * counters as usize).map(|_| AtomicU64::new(0)).collect();
         let base = NonNull::from(&cells[..]).cast();
-        Self {
-            cells: base,
-            lanes,
-            counters,
-            _keep: Arc::new(cells),
-        }
+        Self { cells: base, lanes, counters, _keep: Arc::new(cells) }
     }
 
     /// A table in memory that the backend shares with the peer.
@@ -58,12 +51,7 @@ impl CounterTable {
     /// - Whoever else reaches them does so by atomic 8-byte accesses only.
     #[must_use]
     pub unsafe fn shared(cells: NonNull<AtomicU64>, lanes: u8, counters: u32, keep: Arc<dyn Send + Sync>) -> Self {
-        Self {
-            cells,
-            lanes,
-            counters,
-            _keep: keep,
-        }
+        Self { cells, lanes, counters, _keep: keep }
     }
 
     /// Counters of the table.
@@ -121,10 +109,7 @@ impl CounterTable {
 
 impl fmt::Debug for CounterTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CounterTable")
-            .field("lanes", &self.lanes)
-            .field("counters", &self.counters)
-            .finish()
+        f.debug_struct("CounterTable").field("lanes", &self.lanes).field("counters", &self.counters).finish()
     }
 }
 
@@ -141,21 +126,14 @@ pub(crate) struct CounterPool {
 impl CounterPool {
     pub(crate) fn new(channel: ChannelId, table: CounterTable) -> Arc<Self> {
         let free = (0..table.counters()).map(|index| (index, 1)).collect();
-        Arc::new(Self {
-            channel,
-            table,
-            free: Mutex::new(free),
-        })
+        Arc::new(Self { channel, table, free: Mutex::new(free) })
     }
 
     /// Takes a counter, at zero. `None` where all are taken.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Counter> {
         let (index, generation) = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
         self.table.begin(index, generation);
-        Some(Counter {
-            pool: Arc::clone(self),
-            id: CounterId::new(index, generation),
-        })
+        Some(Counter { pool: Arc::clone(self), id: CounterId::new(index, generation) })
     }
 }
 
@@ -194,11 +172,7 @@ impl Drop for Counter {
         let next = (self.id.generation() + 1) & GENERATION_MASK;
         // The cell moves on at once, so that late increments miss it even while nobody holds the position.
         self.pool.table.begin(self.id.index(), next);
-        self.pool
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back((self.id.index(), next));
+        self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push_back((self.id.index(), next));
     }
 }
 
@@ -207,10 +181,7 @@ mod tests {
     use super::*;
 
     fn pool(lanes: u8, counters: u32) -> Arc<CounterPool> {
-        CounterPool::new(
-            ChannelId { index: 0, serial: 1 },
-            CounterTable::in_process(lanes, counters),
-        )
+        CounterPool::new(ChannelId { index: 0, serial: 1 }, CounterTable::in_process(lanes, counters))
     }
 
     #[test]

@@ -299,11 +299,7 @@ pub struct BackendError {
 impl BackendError {
     /// An error without a cause below it.
     pub fn new(backend: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            backend,
-            message: message.into(),
-            source: None,
-        }
+        Self { backend, message: message.into(), source: None }
     }
 }
 
@@ -337,10 +333,7 @@ impl Cause {
     /// Whether a new `dial` may help; nothing was retried by the library.
     #[must_use]
     pub const fn may_redial(self) -> bool {
-        !matches!(
-            self,
-            Self::Refused(Refusal::Version | Refusal::Backend) | Self::ClosedHere
-        )
+        !matches!(self, Self::Refused(Refusal::Version | Refusal::Backend) | Self::ClosedHere)
     }
 
     /// The label of this cause in figures.
@@ -398,10 +391,7 @@ impl Refusal {
     }
 
     pub(crate) fn from_wire(byte: u8) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|one| one.to_wire() == byte)
-            .unwrap_or(Self::Failed)
+        Self::ALL.into_iter().find(|one| one.to_wire() == byte).unwrap_or(Self::Failed)
     }
 }
 

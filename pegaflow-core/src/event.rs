@@ -52,12 +52,7 @@ pub enum Event {
 
 impl Event {
     /// What a fresh buffer for [`poll`](crate::Port::poll) is filled with; never handed out.
-    pub const NONE: Self = Self::Counters {
-        channel: ChannelId {
-            index: u16::MAX,
-            serial: 0,
-        },
-    };
+    pub const NONE: Self = Self::Counters { channel: ChannelId { index: u16::MAX, serial: 0 } };
 }
 
 /// How a transfer ended.

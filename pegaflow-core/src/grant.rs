@@ -21,20 +21,11 @@ pub struct Access {
 
 impl Access {
     /// Write only.
-    pub const WRITE: Self = Self {
-        write: true,
-        read: false,
-    };
+    pub const WRITE: Self = Self { write: true, read: false };
     /// Read only.
-    pub const READ: Self = Self {
-        write: false,
-        read: true,
-    };
+    pub const READ: Self = Self { write: false, read: true };
     /// Both.
-    pub const READ_WRITE: Self = Self {
-        write: true,
-        read: true,
-    };
+    pub const READ_WRITE: Self = Self { write: true, read: true };
 
     pub(crate) fn name(self) -> &'static str {
         match (self.read, self.write) {
@@ -127,11 +118,7 @@ pub(crate) struct GrantBlob {
 impl GrantBlob {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut to = Writer::default();
-        to.u32(MAGIC)
-            .u16(VERSION)
-            .bytes(self.owner.as_bytes())
-            .u64(self.incarnation)
-            .u64(self.epoch);
+        to.u32(MAGIC).u16(VERSION).bytes(self.owner.as_bytes()).u64(self.incarnation).u64(self.epoch);
         to.u8(u8::from(self.access.0)).u8(u8::from(self.access.1));
         to.u32(count(self.regions.len()));
         for &bytes in &self.regions {
@@ -145,10 +132,7 @@ impl GrantBlob {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ConnectError> {
-        Self::read(bytes).map_err(|error| ConnectError::Malformed {
-            what: "grant",
-            why: error.to_string(),
-        })
+        Self::read(bytes).map_err(|error| ConnectError::Malformed { what: "grant", why: error.to_string() })
     }
 
     fn read(bytes: &[u8]) -> Result<Self, WireError> {
@@ -162,9 +146,7 @@ impl GrantBlob {
         let owner = from.text()?.to_owned();
         let (incarnation, epoch) = (from.u64()?, from.u64()?);
         let access = (from.u8()? != 0, from.u8()? != 0);
-        let regions = (0..length(&mut from)?)
-            .map(|_| from.u64())
-            .collect::<Result<Vec<_>, _>>()?;
+        let regions = (0..length(&mut from)?).map(|_| from.u64()).collect::<Result<Vec<_>, _>>()?;
         let mut windows = Vec::new();
         for _ in 0..length(&mut from)? {
             let (region, offset, bytes) = (from.u32()?, from.u64()?, from.u64()?);
@@ -175,14 +157,7 @@ impl GrantBlob {
             windows.push((region, offset, bytes));
         }
         from.end()?;
-        Ok(Self {
-            owner,
-            incarnation,
-            epoch,
-            access,
-            regions,
-            windows,
-        })
+        Ok(Self { owner, incarnation, epoch, access, regions, windows })
     }
 
     /// Describes `windows`, each region once. The second value is the regions, in the order of the blob.
@@ -299,11 +274,7 @@ impl Remote {
     pub(crate) fn windows(&self) -> impl Iterator<Item = Base> {
         self.0.windows.iter().map(|&(region, offset, bytes)| {
             let region = &self.0.regions[region as usize];
-            Base {
-                address: region.base + offset,
-                key: region.key,
-                bytes,
-            }
+            Base { address: region.base + offset, key: region.key, bytes }
         })
     }
 }
@@ -352,10 +323,7 @@ mod tests {
     #[test]
     fn a_window_outside_its_region_is_refused() {
         for window in [(0, 4096, 1), (1, 0, 1), (0, u64::MAX, 1)] {
-            let bad = GrantBlob {
-                windows: vec![window],
-                ..blob()
-            };
+            let bad = GrantBlob { windows: vec![window], ..blob() };
             assert!(GrantBlob::decode(&bad.encode()).is_err(), "{window:?}");
         }
     }

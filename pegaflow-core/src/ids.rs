@@ -64,11 +64,7 @@ impl TransferId {
 
     #[expect(clippy::cast_possible_truncation, reason = "the parts are taken apart on purpose")]
     pub(crate) const fn from_cookie(cookie: u64) -> Self {
-        Self {
-            slot: cookie as u16,
-            channel: (cookie >> 16) as u16,
-            generation: (cookie >> 32) as u32,
-        }
+        Self { slot: cookie as u16, channel: (cookie >> 16) as u16, generation: (cookie >> 32) as u32 }
     }
 }
 
@@ -156,11 +152,7 @@ mod tests {
 
     #[test]
     fn a_transfer_id_survives_its_cookie() {
-        let id = TransferId {
-            slot: u16::MAX,
-            channel: 3,
-            generation: 7,
-        };
+        let id = TransferId { slot: u16::MAX, channel: 3, generation: 7 };
         assert_eq!(TransferId::from_cookie(id.to_cookie()), id);
     }
 }

@@ -44,11 +44,7 @@ impl NodeOptions {
     /// Default bounds, and sockets in `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` without that variable.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            runtime_dir: default_runtime_dir(),
-            bounds: Class::ALL.map(Bounds::of),
-        }
+        Self { name: name.into(), runtime_dir: default_runtime_dir(), bounds: Class::ALL.map(Bounds::of) }
     }
 
     pub(crate) fn bounds(&self, class: Class) -> &Bounds {
@@ -97,28 +93,13 @@ impl Node {
             return Err(ConnectError::BadName(options.name));
         }
         for class in Class::ALL {
-            options
-                .bounds(class)
-                .check()
-                .map_err(|source| ConnectError::Bounds { class, source })?;
+            options.bounds(class).check().map_err(|source| ConnectError::Bounds { class, source })?;
         }
         let identity = Identity::new(&options.name, domain.capabilities().backend)?;
         let registry = Arc::new(Registry::default());
-        let control = Control::start(
-            &identity,
-            &options.runtime_dir,
-            Arc::clone(&domain),
-            Arc::clone(&registry),
-        )?;
+        let control = Control::start(&identity, &options.runtime_dir, Arc::clone(&domain), Arc::clone(&registry))?;
         let next_channel = AtomicU32::new(1);
-        Ok(Self(Arc::new(NodeInner {
-            options,
-            identity,
-            domain,
-            registry,
-            control,
-            next_channel,
-        })))
+        Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, next_channel })))
     }
 
     /// The node's name.
@@ -165,10 +146,7 @@ impl Node {
     ) -> Result<Region, MemoryError> {
         self.check_length(bytes)?;
         let capabilities = self.capabilities();
-        let refused = |why: &str| MemoryError::Refused {
-            backend: capabilities.backend,
-            why: why.to_owned(),
-        };
+        let refused = |why: &str| MemoryError::Refused { backend: capabilities.backend, why: why.to_owned() };
         match kind {
             Kind::Host if capabilities.foreign_memory == crate::ForeignMemory::Refused => {
                 return Err(refused("it takes only memory that Pegaflow allocated"));
@@ -185,11 +163,7 @@ impl Node {
 
     fn check_length(&self, bytes: u64) -> Result<(), MemoryError> {
         let max = self.capabilities().max_region_bytes;
-        if bytes == 0 || bytes > max {
-            Err(MemoryError::BadLength { bytes, max })
-        } else {
-            Ok(())
-        }
+        if bytes == 0 || bytes > max { Err(MemoryError::BadLength { bytes, max }) } else { Ok(()) }
     }
 
     /// Gives peers leave to reach windows of this node's memory.
@@ -217,17 +191,9 @@ impl Node {
             // Asked now, so that the refusal comes here and not at the peer.
             self.0.domain.export(region.key)?;
         }
-        let inner = Arc::new(GrantInner {
-            epoch,
-            audience: to,
-            regions,
-        });
+        let inner = Arc::new(GrantInner { epoch, audience: to, regions });
         self.0.registry.enter(&inner);
-        Ok(Grant {
-            inner,
-            bytes: blob.encode(),
-            registry: Arc::downgrade(&self.0.registry),
-        })
+        Ok(Grant { inner, bytes: blob.encode(), registry: Arc::downgrade(&self.0.registry) })
     }
 
     /// Makes a peer's grant usable over a connected channel. Blocks until the peer's control thread has answered; its
@@ -261,10 +227,7 @@ impl Node {
         Ok(Remote(Arc::new(RemoteInner {
             channel: from,
             domain: Arc::clone(&self.0.domain),
-            access: Access {
-                write: blob.access.0,
-                read: blob.access.1,
-            },
+            access: Access { write: blob.access.0, read: blob.access.1 },
             regions,
             windows: blob.windows,
             epoch: blob.epoch,
@@ -281,22 +244,12 @@ impl Node {
     ) -> Result<Vec<crate::backend::Parcel>, ConnectError> {
         let answer = self.0.control.fetch(peer.connection, epoch, batch);
         let left = until.saturating_duration_since(Instant::now());
-        let refused = |why: String| ConnectError::Refused {
-            peer: peer.name.clone(),
-            why,
-        };
+        let refused = |why: String| ConnectError::Refused { peer: peer.name.clone(), why };
         match answer.recv_timeout(left) {
             Ok(Ok(parcels)) if parcels.len() == batch.len() => Ok(parcels),
-            Ok(Ok(parcels)) => Err(refused(format!(
-                "{} regions came, {} were asked",
-                parcels.len(),
-                batch.len()
-            ))),
+            Ok(Ok(parcels)) => Err(refused(format!("{} regions came, {} were asked", parcels.len(), batch.len()))),
             Ok(Err(why)) => Err(refused(why)),
-            Err(_) => Err(ConnectError::NoAnswer {
-                peer: peer.name.clone(),
-                waited,
-            }),
+            Err(_) => Err(ConnectError::NoAnswer { peer: peer.name.clone(), waited }),
         }
     }
 
@@ -317,10 +270,7 @@ impl Node {
             Op::Read => capabilities.read,
         };
         if !can {
-            return Err(ApiMisuse::Unsupported {
-                backend: capabilities.backend,
-                what: op.name(),
-            });
+            return Err(ApiMisuse::Unsupported { backend: capabilities.backend, what: op.name() });
         }
         Plan::new(op, (here.0, &here.1), (there.0, &there.1))
     }
@@ -336,8 +286,6 @@ impl Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node")
-            .field("identity", &self.0.identity)
-            .finish_non_exhaustive()
+        f.debug_struct("Node").field("identity", &self.0.identity).finish_non_exhaustive()
     }
 }

@@ -42,19 +42,13 @@ impl Window {
     /// Bytes `range` of `region`; checked where the window is used.
     #[must_use]
     pub fn new(region: &Region, range: Range<u64>) -> Self {
-        Self {
-            region: region.clone(),
-            range,
-        }
+        Self { region: region.clone(), range }
     }
 
     /// The whole region.
     #[must_use]
     pub fn whole(region: &Region) -> Self {
-        Self {
-            region: region.clone(),
-            range: 0..region.bytes(),
-        }
+        Self { region: region.clone(), range: 0..region.bytes() }
     }
 
     /// Its length in bytes.
@@ -85,16 +79,10 @@ impl Plan {
         let wanted = there.0.access();
         match op {
             Op::Write if !wanted.write => {
-                return Err(ApiMisuse::AccessDenied {
-                    granted: wanted.name(),
-                    wanted: "write",
-                });
+                return Err(ApiMisuse::AccessDenied { granted: wanted.name(), wanted: "write" });
             }
             Op::Read if !wanted.read => {
-                return Err(ApiMisuse::AccessDenied {
-                    granted: wanted.name(),
-                    wanted: "read",
-                });
+                return Err(ApiMisuse::AccessDenied { granted: wanted.name(), wanted: "read" });
             }
             _ => {}
         }

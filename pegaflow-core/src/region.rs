@@ -117,11 +117,7 @@ pub(crate) fn check_range(range: &Range<u64>, bytes: u64) -> Result<(), MemoryEr
     if range.start <= range.end && range.end <= bytes {
         Ok(())
     } else {
-        Err(MemoryError::BeyondRegion {
-            start: range.start,
-            end: range.end,
-            bytes,
-        })
+        Err(MemoryError::BeyondRegion { start: range.start, end: range.end, bytes })
     }
 }
 
@@ -135,19 +131,10 @@ pub(crate) struct RegionInner {
 impl RegionInner {
     /// Registers `mapping` with the domain.
     pub(crate) fn register(domain: &Arc<dyn Domain>, mapping: Mapping, kind: Kind) -> Result<Region, MemoryError> {
-        let memory = Memory {
-            base: mapping.base(),
-            bytes: mapping.bytes(),
-            kind,
-            file: mapping.file(),
-        };
+        let memory = Memory { base: mapping.base(), bytes: mapping.bytes(), kind, file: mapping.file() };
         // SAFETY: the mapping lives in the region that is made of it, which deregisters before it lets go.
         let key = unsafe { domain.register(&memory)? };
-        Ok(Region(Arc::new(Self {
-            key,
-            domain: Arc::clone(domain),
-            mapping,
-        })))
+        Ok(Region(Arc::new(Self { key, domain: Arc::clone(domain), mapping })))
     }
 
     pub(crate) fn base(&self) -> u64 {

@@ -95,16 +95,7 @@ impl<'a> Run<'a> {
         follow: Follow<'a>,
         cookie: u64,
     ) -> Self {
-        Self {
-            plan,
-            planes,
-            ids,
-            cursor,
-            ahead: None,
-            follow,
-            cookie,
-            finished: 0,
-        }
+        Self { plan, planes, ids, cursor, ahead: None, follow, cookie, finished: 0 }
     }
 
     /// What the moves do; of no meaning where there are none.
@@ -224,9 +215,6 @@ impl<'a> Run<'a> {
 
 impl fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Run")
-            .field("cookie", &self.cookie)
-            .field("cursor", &self.cursor)
-            .finish_non_exhaustive()
+        f.debug_struct("Run").field("cookie", &self.cookie).field("cursor", &self.cursor).finish_non_exhaustive()
     }
 }

@@ -100,19 +100,12 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn text(&mut self) -> Result<&'a str, WireError> {
         let at = self.at;
-        std::str::from_utf8(self.bytes()?).map_err(|_| WireError {
-            what: "text that is not UTF-8",
-            at,
-        })
+        std::str::from_utf8(self.bytes()?).map_err(|_| WireError { what: "text that is not UTF-8", at })
     }
 
     /// Everything was read.
     pub(crate) fn end(&self) -> Result<(), WireError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            self.fail("bytes left over")
-        }
+        if self.rest.is_empty() { Ok(()) } else { self.fail("bytes left over") }
     }
 }
 
@@ -131,13 +124,7 @@ mod tests {
         assert_eq!(reader.u64(), Ok(4));
         assert_eq!(reader.text(), Ok("five"));
         assert_eq!(reader.end(), Ok(()));
-        assert_eq!(
-            reader.u8(),
-            Err(WireError {
-                what: "it ends too early",
-                at: 23
-            })
-        );
+        assert_eq!(reader.u8(), Err(WireError { what: "it ends too early", at: 23 }));
     }
 
     #[test]

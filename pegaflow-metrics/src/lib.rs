@@ -7,5 +7,6 @@
 mod recorder;
 mod snapshot;
 
+pub use hdrhistogram::Histogram;
 pub use recorder::Recorder;
-pub use snapshot::{ClassFigures, Latency, Snapshot};
+pub use snapshot::{ClassFigures, Failures, Latency, Snapshot};

@@ -19,14 +19,8 @@ const MAX_CHANNELS: u16 = 256;
 /// # Errors
 /// A config value out of range.
 pub fn open(config: &ShmConfig) -> Result<Arc<dyn Domain>, BackendError> {
-    config
-        .check()
-        .map_err(|error| BackendError::new(NAME, error.to_string()))?;
-    Ok(Arc::new(ShmDomain {
-        capabilities: CAPABILITIES,
-        config: *config,
-        registrations: Registrations::default(),
-    }))
+    config.check().map_err(|error| BackendError::new(NAME, error.to_string()))?;
+    Ok(Arc::new(ShmDomain { capabilities: CAPABILITIES, config: *config, registrations: Registrations::default() }))
 }
 
 const CAPABILITIES: Capabilities = Capabilities {
@@ -35,12 +29,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     read: true,
     foreign_memory: ForeignMemory::LocalSide,
     device_memory: false,
-    needs_peer_cpu: PeerCpu {
-        write: false,
-        read: false,
-        count: false,
-        message: false,
-    },
+    needs_peer_cpu: PeerCpu { write: false, read: false, count: false, message: false },
     visible_to: VisibleTo::HostProcessors,
     copies_in_poll: true,
     maps_peer_memory: true,
@@ -65,10 +54,9 @@ impl Domain for ShmDomain {
     unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError> {
         match memory.kind {
             Kind::Host => self.registrations.enter(memory.file),
-            Kind::Device { ordinal } => Err(BackendError::new(
-                NAME,
-                format!("memory of device {ordinal} can't be shared between processes"),
-            )),
+            Kind::Device { ordinal } => {
+                Err(BackendError::new(NAME, format!("memory of device {ordinal} can't be shared between processes")))
+            }
         }
     }
 

@@ -56,31 +56,16 @@ impl Link {
             free: (0..shape.messages).rev().collect(),
             released: 0,
         };
-        Ok((
-            link,
-            Parcel {
-                bytes: Vec::new(),
-                files: vec![file, wake],
-            },
-        ))
+        Ok((link, Parcel { bytes: Vec::new(), files: vec![file, wake] }))
     }
 
     pub(crate) fn join(&mut self, parcel: Parcel, bounds: &Bounds) -> Result<(), BackendError> {
         let Ok([file, wake]) = <[OwnedFd; 2]>::try_from(parcel.files) else {
-            return Err(BackendError::new(
-                NAME,
-                "the peer's end came without its segment and eventfd",
-            ));
+            return Err(BackendError::new(NAME, "the peer's end came without its segment and eventfd"));
         };
         let segment = Segment::of_peer(file, Shape::of(bounds))?;
         let counters = segment.counters();
-        self.outgoing = Some(Outgoing {
-            segment,
-            counters,
-            wake,
-            sent: 0,
-            credited: 0,
-        });
+        self.outgoing = Some(Outgoing { segment, counters, wake, sent: 0, credited: 0 });
         Ok(())
     }
 
@@ -188,10 +173,7 @@ impl Link {
     pub(crate) fn has_news(&self) -> bool {
         self.incoming.tail().load(Ordering::Relaxed) != self.seen_tail
             || self.incoming.counted().load(Ordering::Relaxed) != self.seen_counted
-            || self
-                .outgoing
-                .as_ref()
-                .is_some_and(|to| to.segment.released().load(Ordering::Relaxed) != to.credited)
+            || self.outgoing.as_ref().is_some_and(|to| to.segment.released().load(Ordering::Relaxed) != to.credited)
     }
 }
 

@@ -10,9 +10,7 @@ pub struct ShmConfig {
 impl Default for ShmConfig {
     /// 1 MiB: about 100 µs of copying at 10 GB/s.
     fn default() -> Self {
-        Self {
-            copy_chunk_bytes: 1 << 20,
-        }
+        Self { copy_chunk_bytes: 1 << 20 }
     }
 }
 
@@ -22,11 +20,7 @@ impl ShmConfig {
     /// # Errors
     /// [`BadChunk`].
     pub fn check(&self) -> Result<(), BadChunk> {
-        if (4096..=1 << 30).contains(&self.copy_chunk_bytes) {
-            Ok(())
-        } else {
-            Err(BadChunk(self.copy_chunk_bytes))
-        }
+        if (4096..=1 << 30).contains(&self.copy_chunk_bytes) { Ok(()) } else { Err(BadChunk(self.copy_chunk_bytes)) }
     }
 }
 

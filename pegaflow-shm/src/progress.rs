@@ -164,11 +164,7 @@ impl Engine for ShmEngine {
         links().for_each(|link| link.sleep(true));
         // SYNC POINT: sleeping. Pairs with the fence in `Outgoing::wake`.
         fence(Ordering::SeqCst);
-        if links().any(Link::has_news) {
-            Armed::Ready
-        } else {
-            Armed::Sleep { until: None }
-        }
+        if links().any(Link::has_news) { Armed::Ready } else { Armed::Sleep { until: None } }
     }
 
     fn disarm(&mut self) {

@@ -31,10 +31,7 @@ impl Registrations {
     }
 
     pub(crate) fn enter(&self, file: Option<BorrowedFd<'_>>) -> Result<LocalKey, BackendError> {
-        let file = file
-            .map(|file| file.try_clone_to_owned())
-            .transpose()
-            .map_err(failed("dup of a region's memfd"))?;
+        let file = file.map(|file| file.try_clone_to_owned()).transpose().map_err(failed("dup of a region's memfd"))?;
         let mut table = self.table();
         table.last += 1;
         let key = table.last;
@@ -50,19 +47,13 @@ impl Registrations {
         match self.table().files.get(&key.0) {
             Some(Some(file)) => {
                 let file = file.try_clone().map_err(failed("dup of a region's memfd"))?;
-                Ok(Parcel {
-                    bytes: Vec::new(),
-                    files: vec![file],
-                })
+                Ok(Parcel { bytes: Vec::new(), files: vec![file] })
             }
             Some(None) => Err(BackendError::new(
                 NAME,
                 "memory that the caller brought can't be granted: a peer can map only what Pegaflow allocated",
             )),
-            None => Err(BackendError::new(
-                NAME,
-                format!("no registration has the key {}", key.0),
-            )),
+            None => Err(BackendError::new(NAME, format!("no registration has the key {}", key.0))),
         }
     }
 }
@@ -74,11 +65,7 @@ pub(crate) fn import(parcel: Parcel, bytes: u64) -> Result<Imported, BackendErro
         return Err(BackendError::new(NAME, "a region came without its memfd"));
     };
     let mapped = Mapped::of_peer(file, bytes)?;
-    Ok(Imported {
-        base: mapped.base().as_ptr() as u64,
-        key: 0,
-        keep: Arc::new(mapped),
-    })
+    Ok(Imported { base: mapped.base().as_ptr() as u64, key: 0, keep: Arc::new(mapped) })
 }
 
 pub(crate) fn failed(call: &'static str) -> impl Fn(io::Error) -> BackendError {

@@ -88,10 +88,8 @@ impl Config {
     /// [`ConfigError::Read`] when the file can't be read; otherwise as [`Config::parse`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
         document::read(&text, path)
     }
 
@@ -136,11 +134,7 @@ impl Config {
             [(name, node)] => Ok((name, node)),
             [] => Err(ConfigError::NoSuchNode {
                 asked: format!("node with role `{role}`"),
-                known: self
-                    .nodes
-                    .iter()
-                    .map(|(name, node)| format!("{name} ({})", node.role))
-                    .collect(),
+                known: self.nodes.iter().map(|(name, node)| format!("{name} ({})", node.role)).collect(),
                 nearest: None,
             }),
             several => Err(ConfigError::SeveralNodes {
@@ -152,17 +146,13 @@ impl Config {
 
     /// Listen address of every node, as a rendezvous wants its peers.
     pub fn addresses(&self) -> BTreeMap<String, HostPort> {
-        self.nodes
-            .iter()
-            .map(|(name, node)| (name.clone(), node.listen.clone()))
-            .collect()
+        self.nodes.iter().map(|(name, node)| (name.clone(), node.listen.clone())).collect()
     }
 
     /// Puts `backend` over what the file says, as a command line does.
     pub fn override_backend(&mut self, backend: BackendName) {
         self.backend = backend;
-        self.origins
-            .record("backend".to_owned(), backend.to_string(), Origin::CommandLine);
+        self.origins.record("backend".to_owned(), backend.to_string(), Origin::CommandLine);
     }
 
     /// Every key with its effective value and where that came from, in the order of `config/pegaflow.toml`
@@ -170,11 +160,7 @@ impl Config {
     pub fn effective(&self) -> Vec<Setting> {
         listing::entries_with_origins(self)
             .into_iter()
-            .map(|(entry, origin)| Setting {
-                key: entry.key,
-                value: entry.value,
-                origin,
-            })
+            .map(|(entry, origin)| Setting { key: entry.key, value: entry.value, origin })
             .collect()
     }
 }

@@ -141,11 +141,7 @@ pub enum RendezvousError {
 }
 
 fn hint(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::AddrInUse {
-        " (is the node running already?)"
-    } else {
-        ""
-    }
+    if source.kind() == io::ErrorKind::AddrInUse { " (is the node running already?)" } else { "" }
 }
 
 /// A node's board, served over TCP by a thread of its own; dropping it ends both.
@@ -170,21 +166,10 @@ impl TcpBoard {
     /// # Errors
     /// [`RendezvousError::Listen`].
     pub fn start(name: &str, listen: &HostPort, peers: BTreeMap<String, HostPort>) -> Result<Self, RendezvousError> {
-        let failed = |source| RendezvousError::Listen {
-            node: name.to_owned(),
-            address: listen.to_string(),
-            source,
-        };
+        let failed = |source| RendezvousError::Listen { node: name.to_owned(), address: listen.to_string(), source };
         let (listener, local) = bind(listen).map_err(failed)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let inner = Arc::new(Inner {
-            name: name.to_owned(),
-            board: Board::default(),
-            peers,
-        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let inner = Arc::new(Inner { name: name.to_owned(), board: Board::default(), peers });
         let (stop, stopped) = oneshot::channel();
         let (handle, served) = (runtime.handle().clone(), Arc::clone(&inner));
         let thread = std::thread::Builder::new()
@@ -200,13 +185,7 @@ impl TcpBoard {
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
-        Ok(Self {
-            inner,
-            runtime: handle,
-            local,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { inner, runtime: handle, local, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The address that it listens at.
@@ -293,14 +272,12 @@ impl Rendezvous for TcpBoard {
         wait: Duration,
     ) -> Result<Published, RendezvousError> {
         let (inner, node, key) = (Arc::clone(&self.inner), node.to_owned(), key.to_owned());
-        self.run(async move { inner.fetch(&node, &key, newer_than, wait).await })
-            .await
+        self.run(async move { inner.fetch(&node, &key, newer_than, wait).await }).await
     }
 
     async fn post(&self, node: &str, key: &str, value: Vec<u8>, wait: Duration) -> Result<(), RendezvousError> {
         let (inner, node, key) = (Arc::clone(&self.inner), node.to_owned(), key.to_owned());
-        self.run(async move { inner.post(&node, &key, value, wait).await })
-            .await
+        self.run(async move { inner.post(&node, &key, value, wait).await }).await
     }
 }
 
@@ -316,15 +293,13 @@ impl Inner {
             return client::fetch(&self.peers, node, key, newer_than, wait).await;
         }
         let found = self.board.get(key, newer_than.unwrap_or(0), wait).await;
-        found
-            .map(Arc::unwrap_or_clone)
-            .ok_or_else(|| RendezvousError::NoAnswer {
-                node: node.to_owned(),
-                address: "its own board".to_owned(),
-                key: key.to_owned(),
-                waited: wait,
-                last: "this node has not published it".to_owned(),
-            })
+        found.map(Arc::unwrap_or_clone).ok_or_else(|| RendezvousError::NoAnswer {
+            node: node.to_owned(),
+            address: "its own board".to_owned(),
+            key: key.to_owned(),
+            waited: wait,
+            last: "this node has not published it".to_owned(),
+        })
     }
 
     async fn post(&self, node: &str, key: &str, value: Vec<u8>, wait: Duration) -> Result<(), RendezvousError> {
@@ -349,9 +324,7 @@ impl Drop for TcpBoard {
 
 impl fmt::Debug for TcpBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpBoard")
-            .field("local", &self.local)
-            .finish_non_exhaustive()
+        f.debug_struct("TcpBoard").field("local", &self.local).finish_non_exhaustive()
     }
 }
 

@@ -36,12 +36,7 @@ impl Session {
         let node = Node::new(domain, transport::node_options(config, name))?;
         let board = TcpBoard::start(name, &listen, config.addresses())?;
         board.publish_blocking(ADDRESS, node.address())?;
-        Ok(Self {
-            name: name.to_owned(),
-            config: config.clone(),
-            node,
-            board,
-        })
+        Ok(Self { name: name.to_owned(), config: config.clone(), node, board })
     }
 
     /// This node's name.
@@ -71,9 +66,7 @@ impl Session {
     /// How a blocking wait waits, as `[wait]` says.
     #[must_use]
     pub fn waiter(&self) -> Waiter {
-        Waiter {
-            spin: Duration::from_micros(self.config.wait.spin_us),
-        }
+        Waiter { spin: Duration::from_micros(self.config.wait.spin_us) }
     }
 
     /// How long set-up waits for a peer, as `[rendezvous]` says.
@@ -87,13 +80,7 @@ impl Session {
     /// # Errors
     /// As [`Node::allocate`].
     pub fn allocate(&self, bytes: u64) -> Result<Region, pegaflow_core::MemoryError> {
-        self.node.allocate(
-            bytes,
-            &AllocateOptions {
-                page: transport::page_size(&self.config),
-                touch: true,
-            },
-        )
+        self.node.allocate(bytes, &AllocateOptions { page: transport::page_size(&self.config), touch: true })
     }
 
     /// Publishes bytes on this node's board.
@@ -132,10 +119,7 @@ impl Session {
         let wanted = transport::class_name(class);
         let mine = |channel: &&crate::config::Channel| channel.from == self.name || channel.to == self.name;
         let between = |from: &str, to: &str| {
-            self.config
-                .channels
-                .iter()
-                .any(|it| it.from == from && it.to == to && it.class == wanted)
+            self.config.channels.iter().any(|it| it.from == from && it.to == to && it.class == wanted)
         };
         if between(&self.name, peer) {
             if peer == self.name {
@@ -147,12 +131,7 @@ impl Session {
         } else {
             let name = |it: &crate::config::Channel| format!("{} -> {} ({})", it.from, it.to, it.class);
             let known = self.config.channels.iter().filter(mine).map(name).collect();
-            Err(Error::NoSuchChannel {
-                node: self.name.clone(),
-                peer: peer.to_owned(),
-                class,
-                known,
-            })
+            Err(Error::NoSuchChannel { node: self.name.clone(), peer: peer.to_owned(), class, known })
         }
     }
 
@@ -166,11 +145,7 @@ impl Session {
             match port.state(channel) {
                 Some(State::Up { .. }) => return Ok(channel),
                 Some(State::Broken(cause)) => {
-                    return Err(Error::NotConnected {
-                        peer: peer.to_owned(),
-                        class,
-                        cause,
-                    });
+                    return Err(Error::NotConnected { peer: peer.to_owned(), class, cause });
                 }
                 _ => pause(port),
             }
@@ -186,11 +161,7 @@ impl Session {
                 return Ok(channel);
             }
             if Instant::now() >= until {
-                return Err(Error::NotDialled {
-                    peer: peer.to_owned(),
-                    class,
-                    waited: self.patience(),
-                });
+                return Err(Error::NotDialled { peer: peer.to_owned(), class, waited: self.patience() });
             }
             pause(port);
         }

@@ -12,15 +12,8 @@ use crate::{
 /// The backends that this program was built with, in the order of the documentation.
 #[must_use]
 pub fn built() -> Vec<&'static str> {
-    let all = [
-        ("shm", cfg!(feature = "shm")),
-        ("rdma", cfg!(feature = "rdma")),
-        ("ucx", cfg!(feature = "ucx")),
-    ];
-    all.into_iter()
-        .filter(|(_, built)| *built)
-        .map(|(name, _)| name)
-        .collect()
+    let all = [("shm", cfg!(feature = "shm")), ("rdma", cfg!(feature = "rdma")), ("ucx", cfg!(feature = "ucx"))];
+    all.into_iter().filter(|(_, built)| *built).map(|(name, _)| name).collect()
 }
 
 /// Opens the backend that the config names.
@@ -36,10 +29,7 @@ pub(crate) fn open(config: &Config) -> Result<Arc<dyn Domain>, Error> {
         BackendName::Ucx => pegaflow_ucx::open(),
         #[allow(unreachable_patterns, reason = "reached where a feature is off")]
         other => {
-            return Err(Error::NotInThisBuild {
-                wanted: other.as_str(),
-                built: built(),
-            });
+            return Err(Error::NotInThisBuild { wanted: other.as_str(), built: built() });
         }
     };
     domain.map_err(Error::Unavailable)

@@ -9,3 +9,8 @@ mod config_errors;
 mod rendezvous;
 #[path = "front_door/rendezvous_garbage.rs"]
 mod rendezvous_garbage;
+
+#[path = "front_door/example.rs"]
+mod example;
+#[path = "front_door/session.rs"]
+mod session;

@@ -14,26 +14,11 @@ struct Step {
 }
 
 const STEPS: [Step; 5] = [
-    Step {
-        name: "format",
-        run: format,
-    },
-    Step {
-        name: "lints",
-        run: lints,
-    },
-    Step {
-        name: "docs",
-        run: docs,
-    },
-    Step {
-        name: "dependencies",
-        run: dependencies,
-    },
-    Step {
-        name: "tests",
-        run: tests,
-    },
+    Step { name: "format", run: format },
+    Step { name: "lints", run: lints },
+    Step { name: "docs", run: docs },
+    Step { name: "dependencies", run: dependencies },
+    Step { name: "tests", run: tests },
 ];
 
 /// Runs the steps, and shows at the end how each went.
@@ -68,10 +53,7 @@ fn components() -> Result<(), Error> {
         return Ok(());
     }
     let remedy = format!("run: rustup component add {}", missing.join(" "));
-    Err(Error::Missing {
-        what: missing.join(", "),
-        remedy,
-    })
+    Err(Error::Missing { what: missing.join(", "), remedy })
 }
 
 fn format(_: &CiOptions) -> Result<(), Error> {
@@ -79,16 +61,7 @@ fn format(_: &CiOptions) -> Result<(), Error> {
 }
 
 fn lints(_: &CiOptions) -> Result<(), Error> {
-    let all = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let all = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"];
     command::run(&mut command::cargo(&all))
 }
 
@@ -101,14 +74,8 @@ fn dependencies(options: &CiOptions) -> Result<(), Error> {
     if !command::succeeds(&mut command::cargo(&["deny", "--version"])) {
         let install = ["install", "cargo-deny", "--locked", "--version", CARGO_DENY_VERSION];
         if options.no_install {
-            let remedy = format!(
-                "nothing is installed with --no-install; run: cargo {}",
-                install.join(" ")
-            );
-            return Err(Error::Missing {
-                what: "cargo-deny".to_owned(),
-                remedy,
-            });
+            let remedy = format!("nothing is installed with --no-install; run: cargo {}", install.join(" "));
+            return Err(Error::Missing { what: "cargo-deny".to_owned(), remedy });
         }
         command::run(&mut command::cargo(&install))?;
     }
@@ -116,10 +83,7 @@ fn dependencies(options: &CiOptions) -> Result<(), Error> {
 }
 
 fn tests(options: &CiOptions) -> Result<(), Error> {
-    test::run(&TestOptions {
-        quick: false,
-        no_install: options.no_install,
-    })
+    test::run(&TestOptions { quick: false, no_install: options.no_install })
 }
 
 /// `times` has one entry for each step that ran; `all_passed` tells how the last of them ended.

@@ -33,11 +33,7 @@ const HOST: &[Need] = &[
         find: rust,
         remedy: Remedy::ByHand("rustup update stable"),
     },
-    Need {
-        name: "C linker (cc)",
-        find: c_linker,
-        remedy: Remedy::Debian(&["gcc", "libc6-dev"]),
-    },
+    Need { name: "C linker (cc)", find: c_linker, remedy: Remedy::Debian(&["gcc", "libc6-dev"]) },
 ];
 
 /// Shows each need and whether it is there, then installs what is missing, unless `no_install`.
@@ -49,24 +45,14 @@ pub(crate) fn provide(no_install: bool) -> Result<(), Error> {
     }
     let what = missing.iter().map(|need| need.name).collect::<Vec<_>>().join(", ");
     if let Some(remedy) = missing.iter().find_map(|need| by_hand(need)) {
-        return Err(Error::Missing {
-            what,
-            remedy: format!("run: {remedy}"),
-        });
+        return Err(Error::Missing { what, remedy: format!("run: {remedy}") });
     }
 
     let packages = packages(&missing);
     let commands = installation(&packages, is_root());
     if no_install {
-        let typed = commands
-            .iter()
-            .map(|words| words.join(" "))
-            .collect::<Vec<_>>()
-            .join(" && ");
-        return Err(Error::Missing {
-            what,
-            remedy: format!("nothing is installed with --no-install; run: {typed}"),
-        });
+        let typed = commands.iter().map(|words| words.join(" ")).collect::<Vec<_>>().join(" && ");
+        return Err(Error::Missing { what, remedy: format!("nothing is installed with --no-install; run: {typed}") });
     }
     if command::on_path("apt-get").is_none() {
         let packages = packages.join(" ");
@@ -131,12 +117,7 @@ fn installation(packages: &[&'static str], root: bool) -> [Vec<&'static str>; 2]
     let sudo: &[&str] = if root { &[] } else { &["sudo"] };
     [
         [sudo, &["apt-get", "update"]].concat(),
-        [
-            sudo,
-            &["apt-get", "install", "--yes", "--no-install-recommends"],
-            packages,
-        ]
-        .concat(),
+        [sudo, &["apt-get", "install", "--yes", "--no-install-recommends"], packages].concat(),
     ]
 }
 
@@ -181,16 +162,8 @@ mod tests {
         fn nothing() -> Option<String> {
             None
         }
-        let first = Need {
-            name: "first",
-            find: nothing,
-            remedy: Remedy::Debian(&["gcc", "libc6-dev"]),
-        };
-        let second = Need {
-            name: "second",
-            find: nothing,
-            remedy: Remedy::Debian(&["make", "gcc"]),
-        };
+        let first = Need { name: "first", find: nothing, remedy: Remedy::Debian(&["gcc", "libc6-dev"]) };
+        let second = Need { name: "second", find: nothing, remedy: Remedy::Debian(&["make", "gcc"]) };
         assert_eq!(packages(&[&first, &second]), ["gcc", "libc6-dev", "make"]);
     }
 

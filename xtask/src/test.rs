@@ -28,21 +28,13 @@ const ABSENT: [Absent; 2] = [
 pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
     let required = require::from_environment()?;
     if let Some(absent) = ABSENT.iter().find(|absent| required.contains(&absent.backend)) {
-        return Err(Error::RequiredAbsent {
-            name: absent.backend.name(),
-            reason: absent.reason,
-        });
+        return Err(Error::RequiredAbsent { name: absent.backend.name(), reason: absent.reason });
     }
 
     if !options.quick {
         needs::provide(options.no_install)?;
     }
-    command::run(&mut command::cargo(&[
-        "test",
-        "--workspace",
-        "--all-features",
-        "--locked",
-    ]))?;
+    command::run(&mut command::cargo(&["test", "--workspace", "--all-features", "--locked"]))?;
 
     println!();
     println!("host tests passed");

@@ -15,20 +15,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-        }
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// Puts a program there that does `body`, in the words of /bin/sh, after its line in the journal. It is a link to
     /// one script that nobody writes: a program that is open for writing in any process can't be started.
     fn with(self, program: &str, body: &str) -> Self {
         fs::write(self.path(&format!("{program}.body")), body).expect("what a stand-in does");
-        symlink(
-            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand-in"),
-            self.path(program),
-        )
-        .expect("a stand-in");
+        symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand-in"), self.path(program)).expect("a stand-in");
         self
     }
 
@@ -54,10 +48,7 @@ impl Bench {
     /// What ran, in order, without the questions after versions.
     fn journal(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("journal")).unwrap_or_default();
-        text.lines()
-            .filter(|line| !line.ends_with("--version"))
-            .map(str::to_owned)
-            .collect()
+        text.lines().filter(|line| !line.ends_with("--version")).map(str::to_owned).collect()
     }
 }
 
@@ -81,10 +72,7 @@ fn test_runs_the_host_tests_and_shows_what_it_skips() {
 
     let shown = stdout(&output);
     assert!(shown.contains("1.999.0"), "the needs come with what was found: {shown}");
-    assert!(
-        shown.contains("test result: ok."),
-        "cargo's own output passes through: {shown}"
-    );
+    assert!(shown.contains("test result: ok."), "cargo's own output passes through: {shown}");
     let skips: Vec<&str> = shown.lines().filter(|line| line.starts_with("SKIPPED: ")).collect();
     assert_eq!(skips.len(), 2, "{shown}");
     assert!(skips.iter().all(|line| line.contains("not built yet")), "{shown}");
@@ -95,10 +83,7 @@ fn failing_host_tests_fail_the_chore() {
     let bench = Bench::complete("exit 101");
     let output = bench.xtask(&["test", "--quick"], "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(
-        stderr(&output).contains("`cargo test --workspace --all-features --locked` failed"),
-        "{output:?}"
-    );
+    assert!(stderr(&output).contains("`cargo test --workspace --all-features --locked` failed"), "{output:?}");
     assert!(!stdout(&output).contains("passed"), "{output:?}");
 }
 
@@ -109,11 +94,7 @@ fn required_backend_that_is_absent_is_a_failure() {
         let output = bench.xtask(arguments, require);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(stderr(&output).contains("not built yet"), "{output:?}");
-        assert!(
-            bench.journal().is_empty(),
-            "nothing runs before it is told: {:?}",
-            bench.journal()
-        );
+        assert!(bench.journal().is_empty(), "nothing runs before it is told: {:?}", bench.journal());
     }
 }
 
@@ -131,10 +112,7 @@ fn nothing_is_installed_where_that_is_refused() {
     let output = bench.xtask(&["test", "--no-install"], "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = stderr(&output);
-    assert!(
-        told.contains("apt-get install --yes --no-install-recommends gcc libc6-dev"),
-        "{told}"
-    );
+    assert!(told.contains("apt-get install --yes --no-install-recommends gcc libc6-dev"), "{told}");
     assert!(bench.journal().is_empty(), "{:?}", bench.journal());
 }
 
@@ -144,44 +122,24 @@ fn missing_packages_are_installed_before_the_tests() {
     let linker = bench.path("cc");
     let install = format!("case $1 in install) : > '{}' ;; esac", linker.display());
     // Whoever runs this, root or not: sudo runs what it is given.
-    let bench = bench
-        .with("cargo", "")
-        .with("rustc", RUSTC)
-        .with("apt-get", &install)
-        .with("sudo", "\"$@\"");
+    let bench = bench.with("cargo", "").with("rustc", RUSTC).with("apt-get", &install).with("sudo", "\"$@\"");
     let output = bench.xtask(&["test"], "");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let journal: Vec<String> = bench
-        .journal()
-        .into_iter()
-        .filter(|line| !line.starts_with("sudo"))
-        .collect();
+    let journal: Vec<String> = bench.journal().into_iter().filter(|line| !line.starts_with("sudo")).collect();
     assert_eq!(
         journal,
-        [
-            "apt-get update",
-            "apt-get install --yes --no-install-recommends gcc libc6-dev",
-            HOST_TESTS
-        ],
+        ["apt-get update", "apt-get install --yes --no-install-recommends gcc libc6-dev", HOST_TESTS],
         "{output:?}"
     );
 }
 
 #[test]
 fn installation_that_brings_nothing_is_a_failure() {
-    let bench = Bench::new()
-        .with("cargo", "")
-        .with("rustc", RUSTC)
-        .with("apt-get", "")
-        .with("sudo", "\"$@\"");
+    let bench = Bench::new().with("cargo", "").with("rustc", RUSTC).with("apt-get", "").with("sudo", "\"$@\"");
     let output = bench.xtask(&["test"], "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("missing: C linker"), "{output:?}");
-    assert!(
-        !bench.journal().contains(&HOST_TESTS.to_owned()),
-        "{:?}",
-        bench.journal()
-    );
+    assert!(!bench.journal().contains(&HOST_TESTS.to_owned()), "{:?}", bench.journal());
 }
 
 #[test]
@@ -224,13 +182,7 @@ fn ci_stops_at_the_first_failure_and_shows_the_rest_as_not_run() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(bench.journal().len(), 2, "{:?}", bench.journal());
     let shown = stdout(&output);
-    let row = |name: &str| {
-        shown
-            .lines()
-            .rfind(|line| line.starts_with(name))
-            .unwrap_or("")
-            .to_owned()
-    };
+    let row = |name: &str| shown.lines().rfind(|line| line.starts_with(name)).unwrap_or("").to_owned();
     assert!(row("format ").contains("passed"), "{shown}");
     assert!(row("lints ").contains("FAILED"), "{shown}");
     for name in ["docs ", "dependencies ", "tests "] {
@@ -243,10 +195,7 @@ fn ci_names_the_components_that_the_toolchain_lacks() {
     let bench = Bench::complete("case $1 in fmt|clippy) exit 101 ;; esac");
     let output = bench.xtask(&["ci"], "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(
-        stderr(&output).contains("rustup component add rustfmt clippy"),
-        "{output:?}"
-    );
+    assert!(stderr(&output).contains("rustup component add rustfmt clippy"), "{output:?}");
     assert!(bench.journal().is_empty(), "{:?}", bench.journal());
 }
 
@@ -256,21 +205,15 @@ fn ci_brings_cargo_deny_unless_refused() {
     let bench = Bench::complete(without_deny);
     let output = bench.xtask(&["ci"], "");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let installed = bench
-        .journal()
-        .into_iter()
-        .find(|line| line.starts_with("cargo install cargo-deny --locked --version "));
+    let installed =
+        bench.journal().into_iter().find(|line| line.starts_with("cargo install cargo-deny --locked --version "));
     assert!(installed.is_some(), "{:?}", bench.journal());
 
     let bench = Bench::complete(without_deny);
     let output = bench.xtask(&["ci", "--no-install"], "");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(stderr(&output).contains("cargo install cargo-deny"), "{output:?}");
-    assert!(
-        !bench.journal().iter().any(|line| line.contains("install")),
-        "{:?}",
-        bench.journal()
-    );
+    assert!(!bench.journal().iter().any(|line| line.contains("install")), "{:?}", bench.journal());
 }
 
 #[test]

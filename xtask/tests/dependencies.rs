@@ -31,15 +31,8 @@ fn document_names_the_users() {
     let mut tests_only = normal.clone();
     for package in metadata().workspace_packages() {
         for dependency in external(package) {
-            let users = if is_dev(dependency) {
-                &mut tests_only
-            } else {
-                &mut normal
-            };
-            users
-                .entry(dependency.name.clone())
-                .or_default()
-                .insert(package.name.to_string());
+            let users = if is_dev(dependency) { &mut tests_only } else { &mut normal };
+            users.entry(dependency.name.clone()).or_default().insert(package.name.to_string());
         }
     }
 
@@ -49,29 +42,18 @@ fn document_names_the_users() {
         let in_tests = tests_only.remove(&name).unwrap_or_default();
         let in_tests = in_tests.difference(&users).map(|user| format!("{user} (tests)"));
         let all: Vec<String> = users.iter().cloned().chain(in_tests).collect();
-        let seen = if all.is_empty() {
-            "nobody yet".to_owned()
-        } else {
-            all.join(", ")
-        };
+        let seen = if all.is_empty() { "nobody yet".to_owned() } else { all.join(", ") };
         if told != seen {
             wrong.push(format!("{name}: has {told:?}, should have {seen:?}"));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "docs/dependencies.md, last column:\n  {}",
-        wrong.join("\n  ")
-    );
+    assert!(wrong.is_empty(), "docs/dependencies.md, last column:\n  {}", wrong.join("\n  "));
 }
 
 /// The rows of the table under "## Used": the crate's name, and who the last column says uses it.
 fn rows() -> BTreeMap<String, String> {
     let text = fs::read_to_string(root().join("docs/dependencies.md")).expect("docs/dependencies.md");
-    let section = text
-        .split("\n## ")
-        .find(|section| section.starts_with("Used\n"))
-        .expect("a section \"## Used\"");
+    let section = text.split("\n## ").find(|section| section.starts_with("Used\n")).expect("a section \"## Used\"");
     let mut rows = BTreeMap::new();
     for line in section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();

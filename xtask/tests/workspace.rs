@@ -7,27 +7,19 @@ use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Pack
 
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .expect("the repository's root")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the repository's root")
 }
 
 /// The workspace's manifests as cargo reads them. Nothing is resolved, so neither network nor lock file is asked.
 pub(crate) fn metadata() -> Metadata {
-    MetadataCommand::new()
-        .no_deps()
-        .current_dir(root())
-        .exec()
-        .expect("cargo metadata")
+    MetadataCommand::new().no_deps().current_dir(root()).exec().expect("cargo metadata")
 }
 
 /// A TOML file of the repository.
 pub(crate) fn toml(path: impl AsRef<Path>) -> toml::Table {
     let path = path.as_ref();
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.parse()
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Whether a dependency is there for tests, examples and benches only.

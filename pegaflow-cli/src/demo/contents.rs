@@ -44,13 +44,7 @@ mod tests {
 
     #[test]
     fn every_coordinate_changes_the_bytes() {
-        let base = Which {
-            seed: 1,
-            round: 0,
-            layer: 0,
-            half: 0,
-            block: 0,
-        };
+        let base = Which { seed: 1, round: 0, layer: 0, half: 0, block: 0 };
         let others = [
             base,
             Which { seed: 2, ..base },

@@ -49,15 +49,9 @@ pub(crate) struct Wrong {
 pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
     let pool = Pool::new(session, job)?;
     let mut line = Line::open(session, &job.prefill)?;
-    let grant = session
-        .node()
-        .grant(&pool.windows(), Access::WRITE, Audience::Channel(line.channel))?;
+    let grant = session.node().grant(&pool.windows(), Access::WRITE, Audience::Channel(line.channel))?;
     let counters = (0..job.model.layers)
-        .map(|_| {
-            line.port
-                .counter(line.channel)?
-                .ok_or_else(|| "no counter is free: raise class.kv.counters".into())
-        })
+        .map(|_| line.port.counter(line.channel)?.ok_or_else(|| "no counter is free: raise class.kv.counters".into()))
         .collect::<Result<Vec<Counter>, Failure>>()?;
     let ids: Vec<u32> = counters.iter().map(|counter| counter.id().to_bits()).collect();
     session.publish(keys::COUNTERS, serde_json::to_vec(&ids)?)?;
@@ -88,13 +82,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
                 await_layers(session, job, &mut line, &counters, round, &mut done)?;
                 done.cpu_seconds += cpu_seconds() - cpu;
                 if let Some((layer, block)) = job.corrupt {
-                    flip(
-                        &pool,
-                        layer,
-                        *pages
-                            .get(block as usize)
-                            .ok_or("--corrupt names no block of the prompt")?,
-                    )?;
+                    flip(&pool, layer, *pages.get(block as usize).ok_or("--corrupt names no block of the prompt")?)?;
                 }
             }
             verify(job, &pool, round, &pages, !phase.copy, &mut done)?;
@@ -135,10 +123,7 @@ fn await_layers(
             done.last_layer_us.push(now);
         }
         let layers_done = u64::from(round) * u64::from(job.model.layers) + u64::from(layer) + 1;
-        let progress = Progress {
-            id: job.id.clone(),
-            layers_done,
-        };
+        let progress = Progress { id: job.id.clone(), layers_done };
         session.publish(keys::PROGRESS, serde_json::to_vec(&progress)?)?;
     }
     Ok(())
@@ -155,16 +140,8 @@ fn verify(job: &Job, pool: &Pool, round: u32, pages: &[u32], counts: bool, done:
             let byte = got.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
             let Which { layer, half, block, .. } = which;
             let page = pages[block as usize];
-            done.wrong = Some(Wrong {
-                round,
-                layer,
-                half,
-                block,
-                page,
-                byte,
-                expected: expected[byte],
-                got: got[byte],
-            });
+            done.wrong =
+                Some(Wrong { round, layer, half, block, page, byte, expected: expected[byte], got: got[byte] });
         }
         Ok(())
     };

@@ -54,14 +54,7 @@ impl Line {
         let channel = session.connect(&mut port, peer, Class::Kv)?;
         let state = port.state(channel).unwrap_or(State::Closed);
         let (words, ended) = (VecDeque::new(), VecDeque::new());
-        Ok(Self {
-            port,
-            channel,
-            waiter: session.waiter(),
-            words,
-            ended,
-            state,
-        })
+        Ok(Self { port, channel, waiter: session.waiter(), words, ended, state })
     }
 
     pub(crate) fn say(&mut self, word: Word) -> Result<(), Failure> {
@@ -111,25 +104,12 @@ impl Line {
     fn take(&mut self, events: &[Event]) -> Result<(), Failure> {
         for event in events {
             match *event {
-                Event::Ended {
-                    tag,
-                    outcome: Outcome::Done,
-                    ..
-                } if tag == WORD_TAG => {}
-                Event::Ended {
-                    tag,
-                    outcome: Outcome::Done,
-                    ..
-                } => self.ended.push_back(tag),
+                Event::Ended { tag, outcome: Outcome::Done, .. } if tag == WORD_TAG => {}
+                Event::Ended { tag, outcome: Outcome::Done, .. } => self.ended.push_back(tag),
                 Event::Ended { outcome, .. } => return Err(format!("a transfer ended {outcome:?}").into()),
                 Event::Message { slot, .. } => {
-                    let word = self
-                        .port
-                        .message(slot)?
-                        .first()
-                        .and_then(|&byte| Word::ALL.get(usize::from(byte)));
-                    self.words
-                        .push_back(*word.ok_or("a message that is no word of the demo")?);
+                    let word = self.port.message(slot)?.first().and_then(|&byte| Word::ALL.get(usize::from(byte)));
+                    self.words.push_back(*word.ok_or("a message that is no word of the demo")?);
                     self.port.release(slot)?;
                 }
                 Event::Channel { state, .. } => self.state = state,

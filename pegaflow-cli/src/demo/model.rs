@@ -36,17 +36,10 @@ impl Model {
             ModelName::Llama31_70b => published("llama-3.1-70b", 80),
             ModelName::Qwen3_32b => published("qwen3-32b", 64),
             ModelName::Custom => {
-                let (Some(layers), Some(kv_heads), Some(head_dim), Some(dtype)) = (
-                    arguments.layers,
-                    arguments.kv_heads,
-                    arguments.head_dim,
-                    arguments.dtype,
-                ) else {
-                    let missing: Vec<_> = own
-                        .iter()
-                        .filter(|(_, given)| !given)
-                        .map(|(option, _)| *option)
-                        .collect();
+                let (Some(layers), Some(kv_heads), Some(head_dim), Some(dtype)) =
+                    (arguments.layers, arguments.kv_heads, arguments.head_dim, arguments.dtype)
+                else {
+                    let missing: Vec<_> = own.iter().filter(|(_, given)| !given).map(|(option, _)| *option).collect();
                     return Err(format!("--model custom also needs {}", missing.join(", ")).into());
                 };
                 return Self::new("custom", layers, kv_heads, head_dim, dtype);
@@ -65,14 +58,7 @@ impl Model {
             Dtype::Fp16 => ("fp16", 2),
             Dtype::Fp32 => ("fp32", 4),
         };
-        Ok(Self {
-            name: name.to_owned(),
-            layers,
-            kv_heads,
-            head_dim,
-            dtype: dtype.to_owned(),
-            dtype_bytes,
-        })
+        Ok(Self { name: name.to_owned(), layers, kv_heads, head_dim, dtype: dtype.to_owned(), dtype_bytes })
     }
 
     /// Bytes of one block of K or of V in one layer.

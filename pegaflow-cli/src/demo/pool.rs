@@ -16,22 +16,12 @@ impl Pool {
     pub(crate) fn new(session: &Session, job: &Job) -> Result<Self, crate::Failure> {
         let (pages, block_bytes) = (job.pool_blocks(), job.block_bytes());
         let half = u64::from(pages) * block_bytes;
-        let regions = (0..job.model.layers)
-            .map(|_| session.allocate(2 * half))
-            .collect::<Result<Vec<_>, MemoryError>>()?;
-        let plane = |number: u32| Plane {
-            window: number / 2,
-            offset: u64::from(number % 2) * half,
-        };
+        let regions =
+            (0..job.model.layers).map(|_| session.allocate(2 * half)).collect::<Result<Vec<_>, MemoryError>>()?;
+        let plane = |number: u32| Plane { window: number / 2, offset: u64::from(number % 2) * half };
         let planes = (0..2 * job.model.layers).map(plane).collect();
         let piece = [Piece::whole(u32::try_from(block_bytes)?)];
-        Ok(Self {
-            regions,
-            planes,
-            pages,
-            block_bytes,
-            piece,
-        })
+        Ok(Self { regions, planes, pages, block_bytes, piece })
     }
 
     /// A window per layer.
@@ -41,17 +31,7 @@ impl Pool {
 
     /// The table, two planes a layer; the other side's looks the same.
     pub(crate) fn shape(&self) -> pegaflow::Shape<'_> {
-        let (planes, blocks, stride_bytes) = (&self.planes[..], self.pages, self.block_bytes);
-        pegaflow::Shape::Paged(
-            Table {
-                planes,
-                blocks,
-                stride_bytes,
-                split: 1,
-                split_bytes: 0,
-            },
-            &self.piece,
-        )
+        pegaflow::Shape::Paged(Table::plain(&self.planes, self.pages, self.block_bytes), &self.piece)
     }
 
     pub(crate) fn region(&self, layer: u32) -> &Region {
@@ -78,13 +58,7 @@ impl Pool {
         for layer in 0..job.model.layers {
             for half in 0..2 {
                 for (block, &page) in (0..).zip(pages) {
-                    let which = Which {
-                        seed: job.seed,
-                        round,
-                        layer,
-                        half,
-                        block,
-                    };
+                    let which = Which { seed: job.seed, round, layer, half, block };
                     each(which, self.region(layer), self.offset(half, page), &mut buffer)?;
                 }
             }

@@ -38,9 +38,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
     if counters.len() != job.model.layers as usize {
         return Err(format!("{} counters came, {} are expected", counters.len(), job.model.layers).into());
     }
-    let plan = session
-        .node()
-        .plan(Op::Write, (&pool.windows(), pool.shape()), (&remote, pool.shape()))?;
+    let plan = session.node().plan(Op::Write, (&pool.windows(), pool.shape()), (&remote, pool.shape()))?;
     let mut random = fastrand::Rng::with_seed(job.seed ^ 0x5eed);
     let mut done = Prefilled {
         seconds: Vec::new(),
@@ -63,13 +61,11 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
                 there = serde_json::from_slice(&session.fetch(&job.decode, keys::PAGES)?)?;
             }
             if phase.copy {
-                done.copy_seconds
-                    .push(copy(job, &pool, &remote, &here, &there)?.as_secs_f64());
+                done.copy_seconds.push(copy(job, &pool, &remote, &here, &there)?.as_secs_f64());
                 line.say(Word::Copied)?;
             } else {
                 let cpu = cpu_seconds();
-                done.seconds
-                    .push(write(job, &mut line, &plan, &counters, &here, &there)?.as_secs_f64());
+                done.seconds.push(write(job, &mut line, &plan, &counters, &here, &there)?.as_secs_f64());
                 done.cpu_seconds += cpu_seconds() - cpu;
             }
         }
@@ -99,15 +95,7 @@ fn write(
     let mut ended = 0;
     for (layer, &counter) in (0..job.model.layers).zip(counters) {
         let (planes, then) = (2 * layer..2 * layer + 2, Then::Count(CounterId::from_bits(counter)));
-        let batch = Batch {
-            plan,
-            planes,
-            here,
-            there,
-            then,
-            deadline,
-            tag: u64::from(layer),
-        };
+        let batch = Batch { plan, planes, here, there, then, deadline, tag: u64::from(layer) };
         while let Submitted::Full(_) = line.port.submit(line.channel, &batch)? {
             line.step(deadline)?;
         }
@@ -132,18 +120,8 @@ fn copy(job: &Job, pool: &Pool, remote: &Remote, here: &[u32], there: &[u32]) ->
         let to = remote.mapped(layer).ok_or("the peer's memory is not mapped")?;
         for half in 0..2 {
             let half = usize::try_from(pool.offset(half, 0))?;
-            sides.push(Sides {
-                from: pool.region(layer).as_ptr().wrapping_add(half),
-                to: to.wrapping_add(half),
-            });
+            sides.push(Sides { from: pool.region(layer).as_ptr().wrapping_add(half), to: to.wrapping_add(half) });
         }
     }
-    Ok(limit::copy(
-        pool,
-        remote,
-        &sides,
-        usize::try_from(job.block_bytes())?,
-        here,
-        there,
-    ))
+    Ok(limit::copy(pool, remote, &sides, usize::try_from(job.block_bytes())?, here, there))
 }

@@ -91,59 +91,28 @@ impl Report {
             table.add_row(vec![what.to_owned(), value, remark]);
         };
         row("moved", human(self.bytes), format!("a round, {} rounds", self.rounds));
-        row(
-            "blocks",
-            self.blocks.to_string(),
-            format!("of {}, scattered on both sides", human(self.block_bytes)),
-        );
-        row(
-            "verified",
-            self.verified_blocks.to_string(),
-            "blocks, each where it landed".to_owned(),
-        );
-        row(
-            "first layer",
-            millis(self.first_layer_us),
-            "until its count was seen, decode side".to_owned(),
-        );
+        row("blocks", self.blocks.to_string(), format!("of {}, scattered on both sides", human(self.block_bytes)));
+        row("verified", self.verified_blocks.to_string(), "blocks, each where it landed".to_owned());
+        row("first layer", millis(self.first_layer_us), "until its count was seen, decode side".to_owned());
         row("last layer", millis(self.last_layer_us), "likewise".to_owned());
-        row(
-            "a layer, p50",
-            millis(self.layer_p50_us),
-            "first move to end, prefill side".to_owned(),
-        );
+        row("a layer, p50", millis(self.layer_p50_us), "first move to end, prefill side".to_owned());
         row("a layer, p99", millis(self.layer_p99_us), String::new());
-        row(
-            "throughput",
-            format!("{:.2} GB/s", self.gb_per_s),
-            format!("over {}", self.backend),
-        );
+        row("throughput", format!("{:.2} GB/s", self.gb_per_s), format!("over {}", self.backend));
         match (self.limit, self.limit_gb_per_s, self.share_of_limit) {
             (Some(limit), Some(rate), Some(share)) => {
-                row(
-                    "limit",
-                    format!("{rate:.2} GB/s"),
-                    format!("one thread's {limit}, same lists and mappings"),
-                );
+                row("limit", format!("{rate:.2} GB/s"), format!("one thread's {limit}, same lists and mappings"));
                 let interval = match (self.share_low, self.share_high) {
                     (Some(low), Some(high)) => format!("of the limit; {:.1} to {:.1} %", low * 100.0, high * 100.0),
                     _ => "of the limit".to_owned(),
                 };
                 row("share", format!("{:.1} %", share * 100.0), interval);
             }
-            _ => row(
-                "limit",
-                "-".to_owned(),
-                "this backend does not map the peer's memory".to_owned(),
-            ),
+            _ => row("limit", "-".to_owned(), "this backend does not map the peer's memory".to_owned()),
         }
         row(
             "processor time",
             format!("{:.3} s", self.prefill_cpu_seconds + self.decode_cpu_seconds),
-            format!(
-                "prefill {:.3}, decode {:.3}, all rounds",
-                self.prefill_cpu_seconds, self.decode_cpu_seconds
-            ),
+            format!("prefill {:.3}, decode {:.3}, all rounds", self.prefill_cpu_seconds, self.decode_cpu_seconds),
         );
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -155,10 +124,7 @@ impl Report {
 /// Bytes in the binary unit that fits.
 pub(crate) fn human(bytes: u64) -> String {
     let units: BTreeMap<u64, &str> = [(1, "B"), (1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB")].into();
-    let (unit, name) = units
-        .range(..=bytes.max(1))
-        .next_back()
-        .map_or((1, "B"), |(unit, name)| (*unit, *name));
+    let (unit, name) = units.range(..=bytes.max(1)).next_back().map_or((1, "B"), |(unit, name)| (*unit, *name));
     if bytes.is_multiple_of(unit) {
         format!("{} {name}", bytes / unit)
     } else {

@@ -34,20 +34,13 @@ impl Address {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut to = Writer::default();
-        to.u32(MAGIC)
-            .u16(VERSION)
-            .bytes(self.name.as_bytes())
-            .u64(self.incarnation)
-            .bytes(self.backend.as_bytes());
+        to.u32(MAGIC).u16(VERSION).bytes(self.name.as_bytes()).u64(self.incarnation).bytes(self.backend.as_bytes());
         to.u8(UNIX).bytes(self.path.as_os_str().as_encoded_bytes());
         to.0
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ConnectError> {
-        Self::read(bytes).map_err(|error| ConnectError::Malformed {
-            what: "node address",
-            why: error.to_string(),
-        })
+        Self::read(bytes).map_err(|error| ConnectError::Malformed { what: "node address", why: error.to_string() })
     }
 
     fn read(bytes: &[u8]) -> Result<Self, WireError> {
@@ -66,12 +59,7 @@ impl Address {
         }
         let path = PathBuf::from(from.text()?);
         from.end()?;
-        Ok(Self {
-            name,
-            incarnation,
-            backend,
-            path,
-        })
+        Ok(Self { name, incarnation, backend, path })
     }
 }
 

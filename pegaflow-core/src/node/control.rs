@@ -47,11 +47,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new(name: &str, backend: &'static str) -> Result<Self, ConnectError> {
-        Ok(Self {
-            name: name.to_owned(),
-            incarnation: random()?,
-            backend,
-        })
+        Ok(Self { name: name.to_owned(), incarnation: random()?, backend })
     }
 }
 
@@ -63,10 +59,7 @@ pub(crate) fn random() -> Result<u64, ConnectError> {
         Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         Err(errno) => Err(io::Error::from(errno)),
     }
-    .map_err(|source| ConnectError::Io {
-        what: "getrandom".to_owned(),
-        source,
-    })
+    .map_err(|source| ConnectError::Io { what: "getrandom".to_owned(), source })
 }
 
 /// What others ask of the control thread.
@@ -145,30 +138,19 @@ impl Control {
         domain: Arc<dyn Domain>,
         registry: Arc<Registry>,
     ) -> Result<Self, ConnectError> {
-        let failed = |what: &str, source: io::Error| ConnectError::Io {
-            what: what.to_owned(),
-            source,
-        };
+        let failed = |what: &str, source: io::Error| ConnectError::Io { what: what.to_owned(), source };
         let listener = listener::Listener::open(dir, &identity.name, identity.incarnation)?;
         let address = Address::new(identity, listener.path());
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| failed("eventfd", errno.into()))?;
-        let mailbox = Arc::new(Mailbox {
-            commands: Mutex::default(),
-            wake,
-        });
+        let mailbox = Arc::new(Mailbox { commands: Mutex::default(), wake });
         let state = thread::State::new(identity.clone(), listener, Arc::clone(&mailbox), domain, registry)
             .map_err(|source| failed("epoll", source))?;
         let thread = std::thread::Builder::new()
             .name("pegaflow-ctl".to_owned())
             .spawn(move || state.run())
             .map_err(|source| failed("starting the control thread", source))?;
-        Ok(Self {
-            mailbox,
-            address,
-            thread: Some(thread),
-            listening: Mutex::default(),
-        })
+        Ok(Self { mailbox, address, thread: Some(thread), listening: Mutex::default() })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -182,10 +164,7 @@ impl Control {
             Some(other) if !Arc::ptr_eq(other, inbox) => return Err(ConnectError::AlreadyListening(class)),
             _ => listening[class as usize] = Some(Arc::clone(inbox)),
         }
-        self.mailbox.put(Command::Listen {
-            class,
-            inbox: Arc::clone(inbox),
-        });
+        self.mailbox.put(Command::Listen { class, inbox: Arc::clone(inbox) });
         Ok(())
     }
 
@@ -195,9 +174,7 @@ impl Control {
                 *slot = None;
             }
         }
-        self.mailbox.put(Command::Forget {
-            inbox: Arc::clone(inbox),
-        });
+        self.mailbox.put(Command::Forget { inbox: Arc::clone(inbox) });
     }
 
     pub(crate) fn command(&self, command: Command) {
@@ -208,13 +185,7 @@ impl Control {
         let (answer, receiver) = sync_channel(1);
         let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let (first, count) = (narrow(batch.start), narrow(batch.len()));
-        self.mailbox.put(Command::Fetch {
-            connection,
-            epoch,
-            first,
-            count,
-            answer,
-        });
+        self.mailbox.put(Command::Fetch { connection, epoch, first, count, answer });
         receiver
     }
 }
@@ -231,9 +202,7 @@ impl Drop for Control {
 
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailbox")
-            .field("wake", &self.wake.as_fd())
-            .finish_non_exhaustive()
+        f.debug_struct("Mailbox").field("wake", &self.wake.as_fd()).finish_non_exhaustive()
     }
 }
 

@@ -19,18 +19,9 @@ use crate::{Bounds, Cause, ChannelId, Class, backend::Parcel};
 #[derive(Debug)]
 pub(crate) enum Note {
     /// A peer dials for a class that this port listens for.
-    Hello {
-        connection: ConnectionId,
-        class: Class,
-        peer: Met,
-    },
+    Hello { connection: ConnectionId, class: Class, peer: Met },
     /// The dialled peer has made its end.
-    Welcome {
-        channel: ChannelId,
-        connection: ConnectionId,
-        epoch: u64,
-        peer: Met,
-    },
+    Welcome { channel: ChannelId, connection: ConnectionId, epoch: u64, peer: Met },
     /// A dial came to nothing.
     NotMet { channel: ChannelId, cause: Cause },
     /// The dialling peer has joined: data may flow.
@@ -61,11 +52,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new() -> io::Result<Self> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self {
-            pending: AtomicBool::new(false),
-            notes: Mutex::default(),
-            wake,
-        })
+        Ok(Self { pending: AtomicBool::new(false), notes: Mutex::default(), wake })
     }
 
     pub(crate) fn put(&self, note: Note) {

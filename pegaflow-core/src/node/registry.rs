@@ -50,9 +50,7 @@ impl Registry {
         count: usize,
     ) -> Result<Vec<Arc<RegionInner>>, String> {
         let grants = lock(&self.grants);
-        let grant = grants
-            .get(&epoch)
-            .ok_or_else(|| format!("stale grant: epoch {epoch} is no longer granted"))?;
+        let grant = grants.get(&epoch).ok_or_else(|| format!("stale grant: epoch {epoch} is no longer granted"))?;
         if let Audience::Channel(channel) = grant.audience {
             let peer = lock(&self.channels).get(&channel).map(|peer| peer.connection);
             if peer != Some(connection) {
@@ -61,9 +59,7 @@ impl Registry {
         }
         let end = first.saturating_add(count);
         let regions = grant.regions.get(first..end);
-        regions
-            .map(<[_]>::to_vec)
-            .ok_or_else(|| format!("regions {first}..{end} of {} asked", grant.regions.len()))
+        regions.map(<[_]>::to_vec).ok_or_else(|| format!("regions {first}..{end} of {} asked", grant.regions.len()))
     }
 
     pub(crate) fn connected(&self, channel: ChannelId, peer: Peer) {

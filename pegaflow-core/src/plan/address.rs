@@ -13,11 +13,7 @@ pub(crate) struct Base {
 impl Base {
     pub(crate) fn of_window(window: &Window) -> Self {
         let region = &window.region.0;
-        Self {
-            address: region.base() + window.range.start,
-            key: region.key.0,
-            bytes: window.bytes(),
-        }
+        Self { address: region.base() + window.range.start, key: region.key.0, bytes: window.bytes() }
     }
 }
 
@@ -39,13 +35,7 @@ pub(crate) struct Sub {
 /// One side of a plan, ready to be walked.
 #[derive(Debug)]
 pub(crate) enum Side {
-    Paged {
-        planes: Box<[At]>,
-        blocks: u32,
-        stride: u64,
-        split: u32,
-        split_bytes: u64,
-    },
+    Paged { planes: Box<[At]>, blocks: u32, stride: u64, split: u32, split_bytes: u64 },
     Spans(Box<[(At, u64)]>),
 }
 
@@ -70,23 +60,14 @@ impl Side {
     #[inline]
     pub(crate) fn at(&self, plane: u32, id: u32) -> At {
         match self {
-            Self::Paged {
-                planes,
-                stride,
-                split,
-                split_bytes,
-                ..
-            } => {
+            Self::Paged { planes, stride, split, split_bytes, .. } => {
                 let At { address, key } = planes[plane as usize];
                 let offset = if *split == 1 {
                     u64::from(id) * stride
                 } else {
                     u64::from(id / split) * stride + u64::from(id % split) * split_bytes
                 };
-                At {
-                    address: address + offset,
-                    key,
-                }
+                At { address: address + offset, key }
             }
             Self::Spans(spans) => spans[id as usize].0,
         }

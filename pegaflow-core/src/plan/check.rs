@@ -42,9 +42,7 @@ pub(crate) fn shapes(here: (&[Base], &Shape<'_>), there: (&[Base], &Shape<'_>)) 
             subs: Box::default(),
             block_bytes: 0,
         }),
-        _ => Err(bad(
-            "one side is paged and the other a list of spans: expected the same kind on both".to_owned(),
-        )),
+        _ => Err(bad("one side is paged and the other a list of spans: expected the same kind on both".to_owned())),
     }
 }
 
@@ -53,10 +51,7 @@ fn runs(side: &'static str, pieces: &[Piece]) -> Result<Vec<(u32, u32)>, ApiMisu
     let mut all = Vec::new();
     for (number, piece) in pieces.iter().enumerate() {
         if piece.bytes == 0 || piece.count == 0 {
-            return Err(bad(format!(
-                "{side}: piece {number} is empty: {} runs of {} bytes",
-                piece.count, piece.bytes
-            )));
+            return Err(bad(format!("{side}: piece {number} is empty: {} runs of {} bytes", piece.count, piece.bytes)));
         }
         if all.len() + piece.count as usize > MAX_RUNS {
             return Err(bad(format!("{side}: more than {MAX_RUNS} runs in a block")));
@@ -66,29 +61,19 @@ fn runs(side: &'static str, pieces: &[Piece]) -> Result<Vec<(u32, u32)>, ApiMisu
             match u32::try_from(at) {
                 Ok(at) if at.checked_add(piece.bytes).is_some() => all.push((at, piece.bytes)),
                 _ => {
-                    return Err(bad(format!(
-                        "{side}: run {run} of piece {number} ends beyond 4 GiB of its block"
-                    )));
+                    return Err(bad(format!("{side}: run {run} of piece {number} ends beyond 4 GiB of its block")));
                 }
             }
         }
     }
-    if all.is_empty() {
-        Err(bad(format!("{side}: no piece")))
-    } else {
-        Ok(all)
-    }
+    if all.is_empty() { Err(bad(format!("{side}: no piece"))) } else { Ok(all) }
 }
 
 /// Cuts both lists of runs to the finer of the two, and joins what is adjacent on both sides.
 fn pair(here: &[(u32, u32)], there: &[(u32, u32)]) -> Result<Box<[Sub]>, ApiMisuse> {
     let total = |runs: &[(u32, u32)]| runs.iter().map(|run| u64::from(run.1)).sum::<u64>();
     if total(here) != total(there) {
-        return Err(bad(format!(
-            "a block has {} bytes here and {} there",
-            total(here),
-            total(there)
-        )));
+        return Err(bad(format!("a block has {} bytes here and {} there", total(here), total(there))));
     }
     let mut subs: Vec<Sub> = Vec::with_capacity(here.len().max(there.len()));
     let (mut left, mut right) = (here.iter().copied(), there.iter().copied());
@@ -99,22 +84,10 @@ fn pair(here: &[(u32, u32)], there: &[(u32, u32)]) -> Result<Box<[Sub]>, ApiMisu
             Some(last) if last.here + last.bytes == here_at && last.there + last.bytes == there_at => {
                 last.bytes += bytes;
             }
-            _ => subs.push(Sub {
-                here: here_at,
-                there: there_at,
-                bytes,
-            }),
+            _ => subs.push(Sub { here: here_at, there: there_at, bytes }),
         }
-        a = if here_bytes > bytes {
-            Some((here_at + bytes, here_bytes - bytes))
-        } else {
-            left.next()
-        };
-        b = if there_bytes > bytes {
-            Some((there_at + bytes, there_bytes - bytes))
-        } else {
-            right.next()
-        };
+        a = if here_bytes > bytes { Some((here_at + bytes, here_bytes - bytes)) } else { left.next() };
+        b = if there_bytes > bytes { Some((there_at + bytes, there_bytes - bytes)) } else { right.next() };
     }
     Ok(subs.into())
 }
@@ -131,11 +104,7 @@ fn paged(side: &'static str, windows: &[Base], table: &Table<'_>, runs: &[(u32, 
     if u32::try_from(table.planes.len()).is_err() {
         return Err(bad(format!("{side}: {} planes", table.planes.len())));
     }
-    let within = runs
-        .iter()
-        .map(|&(at, bytes)| u128::from(at) + u128::from(bytes))
-        .max()
-        .unwrap_or(0);
+    let within = runs.iter().map(|&(at, bytes)| u128::from(at) + u128::from(bytes)).max().unwrap_or(0);
     // The block that ends last is the last of the last full group, or the very last one.
     let end_of = |id: u32| {
         u128::from(id / table.split) * u128::from(table.stride_bytes)
@@ -156,17 +125,9 @@ fn paged(side: &'static str, windows: &[Base], table: &Table<'_>, runs: &[(u32, 
             let end = u128::from(plane.offset) + last;
             if end > u128::from(base.bytes) {
                 let what = format!("plane {number} with {} blocks", table.blocks);
-                return Err(ApiMisuse::BeyondWindow {
-                    side,
-                    what,
-                    end,
-                    bytes: base.bytes,
-                });
+                return Err(ApiMisuse::BeyondWindow { side, what, end, bytes: base.bytes });
             }
-            Ok(At {
-                address: base.address + plane.offset,
-                key: base.key,
-            })
+            Ok(At { address: base.address + plane.offset, key: base.key })
         })
         .collect::<Result<_, _>>()?;
     Ok(Side::Paged {
@@ -192,20 +153,9 @@ fn spans(side: &'static str, windows: &[Base], spans: &[Span]) -> Result<Side, A
                 return Err(bad(format!("{side}: span {number} is empty")));
             }
             if end > u128::from(base.bytes) {
-                return Err(ApiMisuse::BeyondWindow {
-                    side,
-                    what: format!("span {number}"),
-                    end,
-                    bytes: base.bytes,
-                });
+                return Err(ApiMisuse::BeyondWindow { side, what: format!("span {number}"), end, bytes: base.bytes });
             }
-            Ok((
-                At {
-                    address: base.address + span.offset,
-                    key: base.key,
-                },
-                span.bytes,
-            ))
+            Ok((At { address: base.address + span.offset, key: base.key }, span.bytes))
         })
         .collect::<Result<_, _>>()
         .map(Side::Spans)
@@ -230,23 +180,13 @@ mod tests {
     use crate::Plane;
 
     fn base(bytes: u64) -> [Base; 1] {
-        [Base {
-            address: 1 << 40,
-            key: 7,
-            bytes,
-        }]
+        [Base { address: 1 << 40, key: 7, bytes }]
     }
 
     const PLANE: [Plane; 1] = [Plane { window: 0, offset: 8 }];
 
     fn table(blocks: u32, stride_bytes: u64, split: u32, split_bytes: u64) -> Table<'static> {
-        Table {
-            planes: &PLANE,
-            blocks,
-            stride_bytes,
-            split,
-            split_bytes,
-        }
+        Table { planes: &PLANE, blocks, stride_bytes, split, split_bytes }
     }
 
     fn check(bytes: u64, table: Table<'_>, pieces: &[Piece]) -> Result<Checked, ApiMisuse> {
@@ -261,11 +201,7 @@ mod tests {
         assert!(check(exact, table(4, 100, 1, 0), &[Piece::whole(64)]).is_ok());
         assert!(matches!(
             check(exact - 1, table(4, 100, 1, 0), &[Piece::whole(64)]),
-            Err(ApiMisuse::BeyondWindow {
-                end: 372,
-                bytes: 371,
-                ..
-            })
+            Err(ApiMisuse::BeyondWindow { end: 372, bytes: 371, .. })
         ));
     }
 
@@ -279,24 +215,10 @@ mod tests {
 
     #[test]
     fn no_number_overflows() {
-        let huge = Table {
-            stride_bytes: u64::MAX,
-            ..table(u32::MAX, 1, 1, 0)
-        };
-        assert!(matches!(
-            check(u64::MAX >> 1, huge, &[Piece::whole(u32::MAX)]),
-            Err(ApiMisuse::BeyondWindow { .. })
-        ));
-        let far = Piece {
-            at: u32::MAX,
-            step: u32::MAX,
-            bytes: u32::MAX,
-            count: 2,
-        };
-        assert!(matches!(
-            check(1 << 40, table(1, 1, 1, 0), &[far]),
-            Err(ApiMisuse::BadShape(_))
-        ));
+        let huge = Table { stride_bytes: u64::MAX, ..table(u32::MAX, 1, 1, 0) };
+        assert!(matches!(check(u64::MAX >> 1, huge, &[Piece::whole(u32::MAX)]), Err(ApiMisuse::BeyondWindow { .. })));
+        let far = Piece { at: u32::MAX, step: u32::MAX, bytes: u32::MAX, count: 2 };
+        assert!(matches!(check(1 << 40, table(1, 1, 1, 0), &[far]), Err(ApiMisuse::BadShape(_))));
     }
 
     #[test]
@@ -304,18 +226,7 @@ mod tests {
         let subs = pair(&[(0, 8), (8, 8)], &[(0, 4), (100, 12)]).unwrap();
         assert_eq!(
             &subs[..],
-            [
-                Sub {
-                    here: 0,
-                    there: 0,
-                    bytes: 4
-                },
-                Sub {
-                    here: 4,
-                    there: 100,
-                    bytes: 12
-                }
-            ],
+            [Sub { here: 0, there: 0, bytes: 4 }, Sub { here: 4, there: 100, bytes: 12 }],
             "the second of here is adjacent to the first on both sides"
         );
         assert!(pair(&[(0, 8)], &[(0, 9)]).is_err());
@@ -324,20 +235,8 @@ mod tests {
     #[test]
     fn kinds_are_not_mixed_and_nothing_is_empty() {
         let windows = base(100);
-        let spans = [Span {
-            window: 0,
-            offset: 0,
-            bytes: 1,
-        }];
-        let paged = Shape::Paged(
-            table(1, 1, 1, 0),
-            &[Piece {
-                at: 0,
-                step: 0,
-                bytes: 1,
-                count: 1,
-            }],
-        );
+        let spans = [Span { window: 0, offset: 0, bytes: 1 }];
+        let paged = Shape::Paged(table(1, 1, 1, 0), &[Piece { at: 0, step: 0, bytes: 1, count: 1 }]);
         assert!(shapes((&windows, &paged), (&windows, &Shape::Spans(&spans))).is_err());
         assert!(check(100, table(0, 1, 1, 0), &[Piece::whole(1)]).is_err());
         assert!(check(100, table(1, 1, 0, 0), &[Piece::whole(1)]).is_err());

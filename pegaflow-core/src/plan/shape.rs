@@ -27,6 +27,14 @@ pub struct Table<'a> {
     pub split_bytes: u64,
 }
 
+impl<'a> Table<'a> {
+    /// Blocks `stride_bytes` apart, in no groups.
+    #[must_use]
+    pub const fn plain(planes: &'a [Plane], blocks: u32, stride_bytes: u64) -> Self {
+        Self { planes, blocks, stride_bytes, split: 1, split_bytes: 0 }
+    }
+}
+
 /// Part of a block: `count` runs of `bytes`, the first at `at`, then every `step` bytes from the block's start. A whole
 /// block is one piece; a slice of heads in `[token, head, dim]` is a run per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,12 +54,7 @@ impl Piece {
     /// A block of `bytes` in one run.
     #[must_use]
     pub const fn whole(bytes: u32) -> Self {
-        Self {
-            at: 0,
-            step: 0,
-            bytes,
-            count: 1,
-        }
+        Self { at: 0, step: 0, bytes, count: 1 }
     }
 }
 

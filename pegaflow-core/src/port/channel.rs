@@ -41,6 +41,8 @@ pub(crate) struct Channel {
     /// Quiet after an end that was not, to be handed out.
     quiet: VecDeque<u16>,
     ids: IdsRing,
+    /// Counts the transfers of this channel and of those that had its link before, so that no id comes twice.
+    pub(crate) serial: u32,
 }
 
 /// What is known once both have met.
@@ -53,13 +55,11 @@ pub(crate) struct Peer {
 }
 
 impl Channel {
-    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds) -> Self {
+    /// `serial` is where the last channel on this link left off.
+    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds, serial: u32) -> Self {
         let now = Instant::now();
         let count = bounds.transfers as usize;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "at most 65536 transfers: the last slot is 65535"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "at most 65536 transfers: the last slot is 65535")]
         let free = (0..count).rev().map(|slot| slot as u16).collect();
         Self {
             id,
@@ -79,14 +79,12 @@ impl Channel {
             ended: VecDeque::with_capacity(count),
             quiet: VecDeque::with_capacity(count),
             ids: IdsRing::new(bounds.blocks, bounds.transfers),
+            serial,
         }
     }
 
     pub(crate) fn on(&self) -> On {
-        On {
-            channel: self.id,
-            class: self.class,
-        }
+        On { channel: self.id, class: self.class }
     }
 
     fn up(&self) -> Result<&Peer, ApiMisuse> {
@@ -94,10 +92,7 @@ impl Channel {
             (Some(peer), State::Up { .. }) if !self.closing => Ok(peer),
             (_, state) => {
                 let state = if self.closing { "closing" } else { state.name() };
-                Err(ApiMisuse::NotUp {
-                    channel: self.id,
-                    state,
-                })
+                Err(ApiMisuse::NotUp { channel: self.id, state })
             }
         }
     }
@@ -111,24 +106,14 @@ impl Channel {
         self.check_then(&batch.then)?;
         let plan = &batch.plan.0;
         if plan.remote.channel() != self.id {
-            return Err(ApiMisuse::WrongChannel {
-                plan: plan.remote.channel(),
-                on: self.id,
-            });
+            return Err(ApiMisuse::WrongChannel { plan: plan.remote.channel(), on: self.id });
         }
         if batch.here.len() != batch.there.len() {
-            return Err(ApiMisuse::UnequalIds {
-                here: batch.here.len(),
-                there: batch.there.len(),
-            });
+            return Err(ApiMisuse::UnequalIds { here: batch.here.len(), there: batch.there.len() });
         }
         let planes = plan.here.planes();
         if batch.planes.start > batch.planes.end || batch.planes.end > planes {
-            return Err(ApiMisuse::PlanesOutOfRange {
-                start: batch.planes.start,
-                end: batch.planes.end,
-                planes,
-            });
+            return Err(ApiMisuse::PlanesOutOfRange { start: batch.planes.start, end: batch.planes.end, planes });
         }
         if batch.here.len() > self.bounds.blocks as usize {
             return Err(ApiMisuse::BatchTooLong {
@@ -147,21 +132,12 @@ impl Channel {
                 let here_bytes = plan.here.span_bytes(here).unwrap_or(0);
                 let there_bytes = plan.there.span_bytes(there).unwrap_or(0);
                 if here_bytes != there_bytes {
-                    return Err(ApiMisuse::UnequalSpans {
-                        here,
-                        here_bytes,
-                        there,
-                        there_bytes,
-                    });
+                    return Err(ApiMisuse::UnequalSpans { here, here_bytes, there, there_bytes });
                 }
                 bytes += here_bytes * count;
             }
         }
-        let accepted = Accepted {
-            op: Some(plan.op),
-            bytes,
-            blocks,
-        };
+        let accepted = Accepted { op: Some(plan.op), bytes, blocks };
         if !self.ids.has_room(batch.here.len()) {
             return Ok((Submitted::Full(Short::Blocks), accepted));
         }
@@ -185,30 +161,19 @@ impl Channel {
     ) -> Result<(Submitted, Accepted), ApiMisuse> {
         let then = Then::Message(message);
         self.check_then(&then)?;
-        Ok((
-            self.take(&then, deadline, tag),
-            Accepted {
-                op: None,
-                bytes: 0,
-                blocks: 0,
-            },
-        ))
+        Ok((self.take(&then, deadline, tag), Accepted { op: None, bytes: 0, blocks: 0 }))
     }
 
     fn check_then(&self, then: &Then<'_>) -> Result<(), ApiMisuse> {
         let peer = self.up()?;
         match then {
             Then::Nothing => Ok(()),
-            Then::Count(id) if id.index() >= peer.bounds.counters => Err(ApiMisuse::CounterOutOfRange {
-                index: id.index(),
-                counters: peer.bounds.counters,
-            }),
+            Then::Count(id) if id.index() >= peer.bounds.counters => {
+                Err(ApiMisuse::CounterOutOfRange { index: id.index(), counters: peer.bounds.counters })
+            }
             Then::Count(_) => Ok(()),
             Then::Message(message) if message.len() > peer.bounds.message_bytes as usize => {
-                Err(ApiMisuse::MessageTooLong {
-                    bytes: message.len(),
-                    max: peer.bounds.message_bytes,
-                })
+                Err(ApiMisuse::MessageTooLong { bytes: message.len(), max: peer.bounds.message_bytes })
             }
             Then::Message(_) => Ok(()),
         }
@@ -225,11 +190,7 @@ impl Channel {
             Then::Nothing => Follows::Nothing,
             Then::Count(id) => Follows::Count(id),
             Then::Message(message) => {
-                let waiting = if peer.outgoing.has_credit() {
-                    peer.outgoing.take(message)
-                } else {
-                    None
-                };
+                let waiting = if peer.outgoing.has_credit() { peer.outgoing.take(message) } else { None };
                 match waiting {
                     Some(waiting) => Follows::Message(waiting),
                     None => return Submitted::Full(Short::Messages),
@@ -237,22 +198,13 @@ impl Channel {
             }
         };
         self.free.pop();
+        self.serial = self.serial.wrapping_add(1);
+        let generation = self.serial;
         let transfer = &mut self.transfers[usize::from(slot)];
-        let generation = transfer.generation.wrapping_add(1);
-        *transfer = Transfer {
-            generation,
-            phase: Phase::Queued,
-            follow,
-            deadline,
-            tag,
-            ..Transfer::free(Instant::now())
-        };
+        *transfer =
+            Transfer { generation, phase: Phase::Queued, follow, deadline, tag, ..Transfer::free(Instant::now()) };
         self.queue.push_back(slot);
-        Submitted::Accepted(TransferId {
-            channel: self.id.index,
-            slot,
-            generation,
-        })
+        Submitted::Accepted(TransferId { channel: self.id.index, slot, generation })
     }
 
     /// The run of the transfer at the head of the queue.
@@ -264,12 +216,7 @@ impl Channel {
             _ => Follow::Nothing,
         };
         let ids = self.ids.ids(transfer.ids.unwrap_or_default());
-        let cookie = TransferId {
-            channel: self.id.index,
-            slot,
-            generation: transfer.generation,
-        }
-        .to_cookie();
+        let cookie = TransferId { channel: self.id.index, slot, generation: transfer.generation }.to_cookie();
         let plan = transfer.plan.as_ref().map(|plan| &*plan.0);
         Run::new(plan, transfer.planes.clone(), ids, transfer.cursor, follow, cookie)
     }
@@ -329,9 +276,7 @@ impl Channel {
             bytes: transfer.cursor.bytes(),
             blocks: transfer.blocks,
             moves: transfer.cursor.moves(),
-            queued: transfer
-                .posted_at
-                .map(|posted| posted.saturating_duration_since(transfer.submitted_at)),
+            queued: transfer.posted_at.map(|posted| posted.saturating_duration_since(transfer.submitted_at)),
             posted: transfer.posted_at.map(|posted| now.saturating_duration_since(posted)),
         }
     }
@@ -344,18 +289,12 @@ impl Channel {
     }
 
     pub(crate) fn nearest_deadline(&self) -> Option<Instant> {
-        self.transfers
-            .iter()
-            .filter(|transfer| transfer.in_flight())
-            .map(|transfer| transfer.deadline)
-            .min()
+        self.transfers.iter().filter(|transfer| transfer.in_flight()).map(|transfer| transfer.deadline).min()
     }
 
     /// Whether every transfer is quiet.
     pub(crate) fn all_quiet(&self) -> bool {
-        self.transfers
-            .iter()
-            .all(|transfer| !transfer.in_flight() && transfer.quiet())
+        self.transfers.iter().all(|transfer| !transfer.in_flight() && transfer.quiet())
     }
 
     /// The link is closed: nothing on this side is touched any more, whatever was not reported.
@@ -388,42 +327,25 @@ impl Channel {
             let Phase::Ended(outcome) = transfer.phase else {
                 return None;
             };
-            let id = TransferId {
-                channel: self.id.index,
-                slot,
-                generation: transfer.generation,
-            };
+            let id = TransferId { channel: self.id.index, slot, generation: transfer.generation };
             let (tag, quiet, bytes) = (transfer.tag, transfer.quiet(), transfer.cursor.bytes());
             if quiet {
                 self.retire(slot);
             } else {
                 transfer.phase = Phase::Unquiet;
             }
-            return Some(Event::Ended {
-                tag,
-                id,
-                outcome,
-                quiet,
-                bytes,
-            });
+            return Some(Event::Ended { tag, id, outcome, quiet, bytes });
         }
         if let Some(slot) = self.quiet.pop_front() {
             let transfer = &self.transfers[usize::from(slot)];
-            let id = TransferId {
-                channel: self.id.index,
-                slot,
-                generation: transfer.generation,
-            };
+            let id = TransferId { channel: self.id.index, slot, generation: transfer.generation };
             let tag = transfer.tag;
             self.retire(slot);
             return Some(Event::Quiet { tag, id });
         }
         if self.tell_state {
             self.tell_state = false;
-            return Some(Event::Channel {
-                channel: self.id,
-                state: self.state,
-            });
+            return Some(Event::Channel { channel: self.id, state: self.state });
         }
         None
     }
@@ -445,12 +367,7 @@ fn check_ids(side: &'static str, ids: &[u32], blocks: u32) -> Result<(), ApiMisu
     if ids.iter().copied().max().is_some_and(|id| id >= blocks) {
         let culprit = ids.iter().enumerate().find(|(_, id)| **id >= blocks);
         if let Some((position, &id)) = culprit {
-            return Err(ApiMisuse::IdOutOfRange {
-                side,
-                position,
-                id,
-                blocks,
-            });
+            return Err(ApiMisuse::IdOutOfRange { side, position, id, blocks });
         }
     }
     Ok(())

@@ -45,10 +45,7 @@ impl IdsRing {
     /// Copies the ids; the caller has checked that there is room and that both are as long.
     pub(crate) fn take(&mut self, here: &[u32], there: &[u32]) -> Range {
         let (start, mask) = (self.head, self.pairs.len() - 1);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "masked; and no batch is longer than the bound, a u32"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "masked; and no batch is longer than the bound, a u32")]
         let (first, count) = (start as usize & mask, here.len() as u32);
         let ids = || here.iter().copied().zip(there.iter().copied());
         let straight = here.len().min(self.pairs.len() - first);
@@ -60,11 +57,7 @@ impl IdsRing {
         }
         self.head += u64::from(count);
         self.taken.push_back((self.head, false));
-        Range {
-            start,
-            count,
-            ticket: self.first + self.taken.len() as u64 - 1,
-        }
+        Range { start, count, ticket: self.first + self.taken.len() as u64 - 1 }
     }
 
     pub(crate) fn give_back(&mut self, range: Range) {
@@ -81,11 +74,7 @@ impl IdsRing {
     }
 
     pub(crate) fn ids(&self, range: Range) -> Ids<'_> {
-        Ids {
-            ring: &self.pairs,
-            start: range.start,
-            count: range.count,
-        }
+        Ids { ring: &self.pairs, start: range.start, count: range.count }
     }
 }
 
@@ -108,11 +97,7 @@ mod tests {
             let start = usize::try_from(first.start).unwrap();
             let at = |position: usize| (start + position) & (seen.ring.len() - 1);
             assert!((0..a.len()).all(|i| seen.ring[at(i)] == (a[i], b[i])));
-            let (early, late) = if round % 2 == 0 {
-                (first, second)
-            } else {
-                (second, first)
-            };
+            let (early, late) = if round % 2 == 0 { (first, second) } else { (second, first) };
             ring.give_back(early);
             ring.give_back(late);
             assert!(ring.has_room(10) && ring.taken.is_empty());

@@ -79,10 +79,7 @@ struct HeldSlot {
 
 impl Held {
     pub(crate) fn new(slots: u32) -> Self {
-        Self {
-            slots: vec![HeldSlot::default(); slots as usize].into(),
-            count: 0,
-        }
+        Self { slots: vec![HeldSlot::default(); slots as usize].into(), count: 0 }
     }
 
     /// Notes an arrival; gives the generation for the caller's handle. `None` for a slot that can't be.

@@ -30,6 +30,8 @@ pub struct Poller<S: Subscriber> {
     pub(super) inbox: Arc<Inbox>,
     /// By link.
     pub(super) channels: Box<[Option<Box<Channel>>]>,
+    /// By link: where the transfers' ids of its last channel left off.
+    pub(super) serials: Box<[u32]>,
     /// The links that are in use, in the order in which they came.
     pub(super) active: Vec<u16>,
     pub(super) subscriber: S,
@@ -63,6 +65,7 @@ impl<S: Subscriber> Poller<S> {
             engine,
             inbox,
             channels: (0..count).map(|_| None).collect(),
+            serials: vec![0; count].into(),
             active: Vec::with_capacity(count),
             subscriber,
             epoll,
@@ -85,19 +88,12 @@ impl<S: Subscriber> Poller<S> {
 
     pub(super) fn channel(&self, id: ChannelId) -> Result<&Channel, ApiMisuse> {
         let found = self.channels.get(usize::from(id.index)).and_then(Option::as_deref);
-        found
-            .filter(|channel| channel.id == id)
-            .ok_or(ApiMisuse::UnknownChannel(id))
+        found.filter(|channel| channel.id == id).ok_or(ApiMisuse::UnknownChannel(id))
     }
 
     pub(super) fn channel_mut(&mut self, id: ChannelId) -> Result<&mut Channel, ApiMisuse> {
-        let found = self
-            .channels
-            .get_mut(usize::from(id.index))
-            .and_then(Option::as_deref_mut);
-        found
-            .filter(|channel| channel.id == id)
-            .ok_or(ApiMisuse::UnknownChannel(id))
+        let found = self.channels.get_mut(usize::from(id.index)).and_then(Option::as_deref_mut);
+        found.filter(|channel| channel.id == id).ok_or(ApiMisuse::UnknownChannel(id))
     }
 
     /// What `submit` and `send` do alike, once the channel has answered.
@@ -161,10 +157,7 @@ impl<S: Subscriber> Poller<S> {
 
     /// Takes what the engine saw; gives how many events it made.
     fn take_raw(&mut self, events: &mut [Event]) -> usize {
-        let mut raw = [Raw::Credit {
-            link: Link(0),
-            messages: 0,
-        }; RAW_BATCH];
+        let mut raw = [Raw::Credit { link: Link(0), messages: 0 }; RAW_BATCH];
         let room = events.len().min(RAW_BATCH);
         let count = self.engine.poll(&mut raw[..room]);
         let mut made = 0;
@@ -209,16 +202,8 @@ impl<S: Subscriber> Poller<S> {
                     return None;
                 };
                 self.subscriber.message(channel.on(), bytes);
-                let slot = Slot {
-                    channel: channel.id,
-                    index: slot,
-                    generation,
-                };
-                Some(Event::Message {
-                    channel: channel.id,
-                    slot,
-                    bytes,
-                })
+                let slot = Slot { channel: channel.id, index: slot, generation };
+                Some(Event::Message { channel: channel.id, slot, bytes })
             }
             Raw::Credit { link, messages } => {
                 let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
@@ -234,9 +219,7 @@ impl<S: Subscriber> Poller<S> {
     fn drained(&mut self) {
         for at in 0..self.active.len() {
             let link = Link(self.active[at]);
-            let ending = self.channels[link.index()]
-                .as_deref_mut()
-                .and_then(|channel| channel.ending.take());
+            let ending = self.channels[link.index()].as_deref_mut().and_then(|channel| channel.ending.take());
             if let Some(state) = ending {
                 self.finish(link, state);
             }
@@ -320,6 +303,7 @@ impl<S: Subscriber> Poller<S> {
             }
             if channel.over() {
                 self.engine.forget(link);
+                self.serials[link.index()] = channel.serial;
                 self.channels[link.index()] = None;
                 self.active.remove(at);
             } else {
@@ -352,14 +336,8 @@ impl<S: Subscriber> Port for Poller<S> {
             let named = channel.peer.as_ref().is_some_and(|known| known.name == peer);
             named && channel.class == class && matches!(channel.state, State::Up { .. })
         };
-        let channels = self
-            .active
-            .iter()
-            .filter_map(|&link| self.channels[usize::from(link)].as_deref());
-        channels
-            .filter(fits)
-            .map(|channel| channel.id)
-            .max_by_key(|id| id.serial)
+        let channels = self.active.iter().filter_map(|&link| self.channels[usize::from(link)].as_deref());
+        channels.filter(fits).map(|channel| channel.id).max_by_key(|id| id.serial)
     }
 
     fn counter(&mut self, channel: ChannelId) -> Result<Option<Counter>, ApiMisuse> {
@@ -416,11 +394,7 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 
     fn cancel(&mut self, id: TransferId) -> bool {
-        let Some(channel) = self
-            .channels
-            .get_mut(usize::from(id.channel))
-            .and_then(Option::as_deref_mut)
-        else {
+        let Some(channel) = self.channels.get_mut(usize::from(id.channel)).and_then(Option::as_deref_mut) else {
             return false;
         };
         let Some(slot) = channel.in_flight(id) else {
@@ -449,9 +423,7 @@ impl<S: Subscriber> Port for Poller<S> {
         self.armed = true;
         match self.engine.arm() {
             Armed::Ready => Armed::Ready,
-            Armed::Sleep { until } => Armed::Sleep {
-                until: [until, self.next_deadline].into_iter().flatten().min(),
-            },
+            Armed::Sleep { until } => Armed::Sleep { until: [until, self.next_deadline].into_iter().flatten().min() },
         }
     }
 
@@ -462,9 +434,7 @@ impl<S: Subscriber> Port for Poller<S> {
 
 impl<S: Subscriber> fmt::Debug for Poller<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Poller")
-            .field("channels", &self.active.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Poller").field("channels", &self.active.len()).finish_non_exhaustive()
     }
 }
 

@@ -36,14 +36,7 @@ impl<S: Subscriber> Poller<S> {
         let (channel, parcel) = self.open(class)?;
         let met = self.introduce(class, parcel);
         let (inbox, until) = (self.inbox.clone(), Instant::now() + patience);
-        self.node.control.command(Command::Dial {
-            address,
-            class,
-            channel,
-            inbox,
-            met,
-            until,
-        });
+        self.node.control.command(Command::Dial { address, class, channel, inbox, met, until });
         Ok(channel)
     }
 
@@ -51,12 +44,7 @@ impl<S: Subscriber> Poller<S> {
     fn introduce(&self, class: Class, parcel: Parcel) -> Met {
         let identity = &self.node.identity;
         let bounds = self.bounds(class);
-        Met {
-            name: identity.name.clone(),
-            incarnation: identity.incarnation,
-            bounds,
-            parcel,
-        }
+        Met { name: identity.name.clone(), incarnation: identity.incarnation, bounds, parcel }
     }
 
     /// This side's bounds, within what the backend can do.
@@ -76,13 +64,11 @@ impl<S: Subscriber> Poller<S> {
         let index = (0..count)
             .find(|&index| self.channels[usize::from(index)].is_none())
             .ok_or(ConnectError::TooManyChannels { channels: count })?;
-        let id = ChannelId {
-            index,
-            serial: self.node.next_channel(),
-        };
+        let id = ChannelId { index, serial: self.node.next_channel() };
         let bounds = self.bounds(class);
         let parcel = self.engine.open(id.link(), class, &bounds)?;
-        self.channels[usize::from(index)] = Some(Box::new(Channel::new(id, class, bounds)));
+        self.channels[usize::from(index)] =
+            Some(Box::new(Channel::new(id, class, bounds, self.serials[usize::from(index)])));
         self.active.push(index);
         Ok((id, parcel))
     }
@@ -92,20 +78,11 @@ impl<S: Subscriber> Poller<S> {
         let link = id.link();
         self.engine.join(link, met.parcel, &met.bounds)?;
         let counters = self.engine.counters(link).map(|table| CounterPool::new(id, table));
-        let peer = node::Peer {
-            connection,
-            name: met.name.clone(),
-            incarnation: met.incarnation,
-        };
+        let peer = node::Peer { connection, name: met.name.clone(), incarnation: met.incarnation };
         self.node.registry.connected(id, peer);
         if let Ok(channel) = self.channel_mut(id) {
             let outgoing = Outgoing::new(met.bounds.messages, met.bounds.message_bytes);
-            channel.peer = Some(Peer {
-                name: met.name,
-                bounds: met.bounds,
-                outgoing,
-                counters,
-            });
+            channel.peer = Some(Peer { name: met.name, bounds: met.bounds, outgoing, counters });
             channel.state = State::Up { epoch };
             channel.tell_state = true;
             channel.connection = Some(connection);
@@ -118,17 +95,8 @@ impl<S: Subscriber> Poller<S> {
     pub(super) fn read_inbox(&mut self) {
         while let Some(note) = self.inbox.take() {
             match note {
-                Note::Hello {
-                    connection,
-                    class,
-                    peer,
-                } => self.dialled(connection, class, peer),
-                Note::Welcome {
-                    channel,
-                    connection,
-                    epoch,
-                    peer,
-                } => self.welcomed(channel, connection, epoch, peer),
+                Note::Hello { connection, class, peer } => self.dialled(connection, class, peer),
+                Note::Welcome { channel, connection, epoch, peer } => self.welcomed(channel, connection, epoch, peer),
                 Note::NotMet { channel, cause } => {
                     if self.channel(channel).is_ok() {
                         self.finish(channel.link(), State::Broken(cause));
@@ -147,11 +115,7 @@ impl<S: Subscriber> Poller<S> {
     }
 
     fn by_connection(&mut self, connection: ConnectionId) -> Option<&mut Channel> {
-        self.channels
-            .iter_mut()
-            .flatten()
-            .map(|channel| &mut **channel)
-            .find(|c| c.connection == Some(connection))
+        self.channels.iter_mut().flatten().map(|channel| &mut **channel).find(|c| c.connection == Some(connection))
     }
 
     fn end_of(&mut self, connection: ConnectionId, state: State) {
@@ -187,11 +151,7 @@ impl<S: Subscriber> Poller<S> {
             self.abandon(id);
             return Err(error);
         }
-        Ok(Frame::Welcome {
-            version: VERSIONS.1,
-            epoch,
-            met: mine,
-        })
+        Ok(Frame::Welcome { version: VERSIONS.1, epoch, met: mine })
     }
 
     /// A channel that nobody has heard of yet goes without an event.
@@ -213,10 +173,7 @@ impl<S: Subscriber> Poller<S> {
                 if let Ok(channel) = self.channel_mut(id) {
                     channel.may_post = true;
                 }
-                self.node.control.command(Command::Send {
-                    connection,
-                    frame: Frame::Ready,
-                });
+                self.node.control.command(Command::Send { connection, frame: Frame::Ready });
             }
             Err(error) => {
                 tracing::warn!(node = %self.node.identity.name, %error, "the dialled peer's end could not be joined");
@@ -247,10 +204,7 @@ impl<S: Subscriber> Poller<S> {
         match connection {
             Some(connection) => {
                 if state == State::Closed {
-                    self.node.control.command(Command::Send {
-                        connection,
-                        frame: Frame::Bye,
-                    });
+                    self.node.control.command(Command::Send { connection, frame: Frame::Bye });
                 }
                 self.node.control.command(Command::Close { connection });
             }

@@ -37,23 +37,11 @@ impl Mapping {
     /// Allocates `bytes` of zeroed memory in a memfd of its own: sealed against resizing, so that no holder can turn
     /// another's access into a SIGBUS, and not inherited over fork.
     pub(crate) fn allocate(bytes: u64, how: AllocateOptions) -> Result<Self, MemoryError> {
-        let refused = |call, hint| {
-            move |errno: io::Error| MemoryError::Kernel {
-                call,
-                bytes,
-                hint,
-                source: errno,
-            }
-        };
+        let refused = |call, hint| move |errno: io::Error| MemoryError::Kernel { call, bytes, hint, source: errno };
         let page = how.page.bytes();
-        let rounded = bytes
-            .checked_next_multiple_of(page)
-            .filter(|&all| i64::try_from(all).is_ok());
+        let rounded = bytes.checked_next_multiple_of(page).filter(|&all| i64::try_from(all).is_ok());
         let (Some(rounded), Some(mapped)) = (rounded, rounded.and_then(|all| usize::try_from(all).ok())) else {
-            return Err(MemoryError::BadLength {
-                bytes,
-                max: i64::MAX as u64,
-            });
+            return Err(MemoryError::BadLength { bytes, max: i64::MAX as u64 });
         };
         let (huge, hint) = match how.page {
             PageSize::Base => (MemfdFlags::empty(), ""),
@@ -64,17 +52,11 @@ impl Mapping {
         let file = rustix::fs::memfd_create("pegaflow-region", flags)
             .map_err(io::Error::from)
             .map_err(refused("memfd_create", hint))?;
-        rustix::fs::ftruncate(&file, rounded)
-            .map_err(io::Error::from)
-            .map_err(refused("ftruncate", hint))?;
+        rustix::fs::ftruncate(&file, rounded).map_err(io::Error::from).map_err(refused("ftruncate", hint))?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)
             .map_err(io::Error::from)
             .map_err(refused("fcntl(F_ADD_SEALS)", ""))?;
-        let populate = if how.touch {
-            MapFlags::POPULATE
-        } else {
-            MapFlags::empty()
-        };
+        let populate = if how.touch { MapFlags::POPULATE } else { MapFlags::empty() };
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
         let base = unsafe {
             rustix::mm::mmap(
@@ -89,15 +71,9 @@ impl Mapping {
         .map_err(io::Error::from)
         .map_err(refused("mmap", hint))?;
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
-            return Err(refused("mmap", "; it gave address 0")(
-                io::ErrorKind::AddrNotAvailable.into(),
-            ));
+            return Err(refused("mmap", "; it gave address 0")(io::ErrorKind::AddrNotAvailable.into()));
         };
-        let mapping = Self {
-            base,
-            bytes,
-            hold: Hold::Owned { file, mapped },
-        };
+        let mapping = Self { base, bytes, hold: Hold::Owned { file, mapped } };
         // SAFETY: exactly the range that was mapped above.
         unsafe { rustix::mm::madvise(base.as_ptr().cast(), mapped, Advice::LinuxDontFork) }
             .map_err(io::Error::from)
@@ -110,11 +86,7 @@ impl Mapping {
     /// # Safety
     /// - `base..base + bytes` stays mapped, readable and writable until `keep` is dropped.
     pub(crate) unsafe fn lent(base: NonNull<u8>, bytes: u64, keep: Box<dyn Send + Sync>) -> Self {
-        Self {
-            base,
-            bytes,
-            hold: Hold::Lent { _keep: keep },
-        }
+        Self { base, bytes, hold: Hold::Lent { _keep: keep } }
     }
 
     pub(crate) fn base(&self) -> *mut u8 {
@@ -149,14 +121,8 @@ impl Mapping {
     }
 
     fn at(&self, offset: u64, length: usize) -> *mut u8 {
-        assert!(
-            offset.checked_add(length as u64).is_some_and(|end| end <= self.bytes),
-            "range checked by the caller"
-        );
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "below the length of a mapping, which is a usize"
-        )]
+        assert!(offset.checked_add(length as u64).is_some_and(|end| end <= self.bytes), "range checked by the caller");
+        #[expect(clippy::cast_possible_truncation, reason = "below the length of a mapping, which is a usize")]
         let offset = offset as usize;
         // SAFETY: inside the mapping, by the assertion above.
         unsafe { self.base.as_ptr().add(offset) }

@@ -10,15 +10,8 @@ use pegaflow_core::{Op, backend::Move};
 /// - `here..here + bytes` is mapped and writable here, and so is `there..there + bytes`.
 /// - No reference into either exists.
 pub(crate) unsafe fn copy(op: Op, one: &Move) {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "addresses and lengths of mappings of this process"
-    )]
-    let (here, there, bytes) = (
-        one.here as usize as *mut u8,
-        one.there as usize as *mut u8,
-        one.bytes as usize,
-    );
+    #[expect(clippy::cast_possible_truncation, reason = "addresses and lengths of mappings of this process")]
+    let (here, there, bytes) = (one.here as usize as *mut u8, one.there as usize as *mut u8, one.bytes as usize);
     let (from, to) = match op {
         Op::Write => (here, there),
         Op::Read => (there, here),

@@ -40,37 +40,28 @@ impl Mapped {
     pub(crate) fn of_peer(file: OwnedFd, bytes: u64) -> Result<Self, BackendError> {
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(errno("fcntl(F_GET_SEALS)"))?;
         if !seals.contains(SealFlags::SHRINK) {
-            return Err(BackendError::new(
-                NAME,
-                "the peer's memfd is not sealed against shrinking",
-            ));
+            return Err(BackendError::new(NAME, "the peer's memfd is not sealed against shrinking"));
         }
         let length = rustix::fs::fstat(&file).map_err(errno("fstat"))?.st_size;
-        let expected = usize::try_from(bytes)
-            .ok()
-            .filter(|_| u64::try_from(length).is_ok_and(|all| all >= bytes));
+        let expected = usize::try_from(bytes).ok().filter(|_| u64::try_from(length).is_ok_and(|all| all >= bytes));
         match expected {
             Some(bytes) if bytes > 0 => Self::map(&file, bytes),
-            _ => Err(BackendError::new(
-                NAME,
-                format!("the peer's memfd has {length} bytes: expected at least {bytes}"),
-            )),
+            _ => {
+                Err(BackendError::new(NAME, format!("the peer's memfd has {length} bytes: expected at least {bytes}")))
+            }
         }
     }
 
     fn map(file: &OwnedFd, bytes: usize) -> Result<Self, BackendError> {
         // Memory of huge pages is mapped in whole ones; rounding up stays inside the file, which consists of them.
         let page = rustix::fs::fstat(file).map_err(errno("fstat"))?.st_blksize;
-        let bytes = usize::try_from(page)
-            .ok()
-            .and_then(|page| bytes.checked_next_multiple_of(page))
-            .unwrap_or(bytes);
+        let bytes = usize::try_from(page).ok().and_then(|page| bytes.checked_next_multiple_of(page)).unwrap_or(bytes);
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // Every page is entered now: a page fault in the middle of a transfer costs more than its copy.
         let flags = MapFlags::SHARED | MapFlags::POPULATE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
-        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, access, flags, file, 0) }
-            .map_err(errno("mmap"))?;
+        let base =
+            unsafe { rustix::mm::mmap(ptr::null_mut(), bytes, access, flags, file, 0) }.map_err(errno("mmap"))?;
         let Some(base) = NonNull::new(base.cast()) else {
             return Err(BackendError::new(NAME, "mmap gave address 0"));
         };

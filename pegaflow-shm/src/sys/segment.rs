@@ -35,11 +35,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of(bounds: &Bounds) -> Self {
-        Self {
-            counters: bounds.counters,
-            messages: bounds.messages,
-            message_bytes: bounds.message_bytes,
-        }
+        Self { counters: bounds.counters, messages: bounds.messages, message_bytes: bounds.message_bytes }
     }
 
     fn ring(self) -> usize {
@@ -65,21 +61,12 @@ impl Segment {
     /// The receiver's side, and the file for the sender.
     pub(crate) fn create(shape: Shape) -> Result<(Self, OwnedFd), BackendError> {
         let (mapped, file) = Mapped::create(shape.bytes())?;
-        Ok((
-            Self {
-                mapped: Arc::new(mapped),
-                shape,
-            },
-            file,
-        ))
+        Ok((Self { mapped: Arc::new(mapped), shape }, file))
     }
 
     /// The sender's side.
     pub(crate) fn of_peer(file: OwnedFd, shape: Shape) -> Result<Self, BackendError> {
-        Ok(Self {
-            mapped: Arc::new(Mapped::of_peer(file, shape.bytes() as u64)?),
-            shape,
-        })
+        Ok(Self { mapped: Arc::new(Mapped::of_peer(file, shape.bytes() as u64)?), shape })
     }
 
     /// Messages the sender has written, ever.
@@ -122,12 +109,7 @@ impl Segment {
         #[expect(clippy::cast_possible_truncation, reason = "below the number of messages, a u32")]
         let place = (number % u64::from(self.shape.messages)) as usize;
         // SAFETY: inside the mapping, see `Shape::bytes`.
-        unsafe {
-            self.mapped
-                .base()
-                .as_ptr()
-                .add(self.shape.ring() + place * self.shape.stride())
-        }
+        unsafe { self.mapped.base().as_ptr().add(self.shape.ring() + place * self.shape.stride()) }
     }
 
     /// Writes a message; it is seen once `tail` says so. One longer than the shape allows is refused.
@@ -151,9 +133,7 @@ impl Segment {
         // SAFETY: inside the mapping and aligned to 8; volatile, since it may change under a faulty sender: it is read
         // once and checked after.
         let length = unsafe { place.cast::<u64>().read_volatile() };
-        let length = u32::try_from(length)
-            .ok()
-            .filter(|&length| length <= self.shape.message_bytes)?;
+        let length = u32::try_from(length).ok().filter(|&length| length <= self.shape.message_bytes)?;
         let to = to.get_mut(..length as usize)?;
         // SAFETY: `length` is at most what the place holds; `to` is private memory of that length.
         unsafe { ptr::copy_nonoverlapping(place.add(LENGTH), to.as_mut_ptr(), to.len()) };
@@ -167,23 +147,14 @@ mod tests {
 
     #[test]
     fn messages_of_every_length_fit_and_longer_ones_do_not() {
-        let shape = Shape {
-            counters: 3,
-            messages: 2,
-            message_bytes: 256,
-        };
+        let shape = Shape { counters: 3, messages: 2, message_bytes: 256 };
         let (segment, file) = Segment::create(shape).unwrap();
         let other = Segment::of_peer(file, shape).unwrap();
         let mut got = [0; 256];
         for length in 0..=256_usize {
-            let message: Vec<u8> = (0..length)
-                .map(|at| u8::try_from((at ^ length) & 0xff).unwrap())
-                .collect();
+            let message: Vec<u8> = (0..length).map(|at| u8::try_from((at ^ length) & 0xff).unwrap()).collect();
             assert!(other.write_message(length as u64, &message));
-            assert_eq!(
-                segment.read_message(length as u64, &mut got),
-                u32::try_from(length).ok()
-            );
+            assert_eq!(segment.read_message(length as u64, &mut got), u32::try_from(length).ok());
             assert_eq!(got[..length], message);
         }
         assert!(!other.write_message(0, &[0; 257]));
@@ -191,11 +162,7 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_is_refused() {
-        let shape = Shape {
-            counters: 1,
-            messages: 1,
-            message_bytes: 256,
-        };
+        let shape = Shape { counters: 1, messages: 1, message_bytes: 256 };
         let (segment, _) = Segment::create(shape).unwrap();
         for lie in [257, u64::from(u32::MAX) + 1, u64::MAX] {
             // SAFETY: the only place of the ring.
@@ -206,25 +173,11 @@ mod tests {
 
     #[test]
     fn a_file_that_could_shrink_or_is_too_short_is_refused() {
-        let shape = Shape {
-            counters: 1,
-            messages: 64,
-            message_bytes: 1024,
-        };
+        let shape = Shape { counters: 1, messages: 64, message_bytes: 1024 };
         let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
         rustix::fs::ftruncate(&file, 1 << 20).unwrap();
-        assert!(
-            Segment::of_peer(file, shape)
-                .unwrap_err()
-                .message
-                .contains("not sealed")
-        );
+        assert!(Segment::of_peer(file, shape).unwrap_err().message.contains("not sealed"));
         let (_, short) = Segment::create(Shape { messages: 1, ..shape }).unwrap();
-        assert!(
-            Segment::of_peer(short, shape)
-                .unwrap_err()
-                .message
-                .contains("expected at least")
-        );
+        assert!(Segment::of_peer(short, shape).unwrap_err().message.contains("expected at least"));
     }
 }

@@ -44,9 +44,7 @@ pub fn parse_bytes(text: &str) -> Result<Bytes, BytesError> {
     if text.starts_with('-') {
         return Err(BytesError::Negative { found: found() });
     }
-    let number_end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at(number_end);
     let unit_name = rest.strip_prefix(' ').unwrap_or(rest);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -57,10 +55,8 @@ pub fn parse_bytes(text: &str) -> Result<Bytes, BytesError> {
     if malformed {
         return Err(BytesError::Malformed { found: found() });
     }
-    let unit = unit_bytes(unit_name).ok_or_else(|| BytesError::UnknownUnit {
-        found: found(),
-        unit: unit_name.to_owned(),
-    })?;
+    let unit =
+        unit_bytes(unit_name).ok_or_else(|| BytesError::UnknownUnit { found: found(), unit: unit_name.to_owned() })?;
 
     // 64-bit sizes with a fraction of 18 digits stay below 2^128 together with any unit.
     let fraction = fraction.trim_end_matches('0');
@@ -75,9 +71,7 @@ pub fn parse_bytes(text: &str) -> Result<Bytes, BytesError> {
     if numerator % denominator != 0 {
         return Err(BytesError::NotWhole { found: found() });
     }
-    u64::try_from(whole + numerator / denominator)
-        .map(Bytes)
-        .map_err(|_| too_large())
+    u64::try_from(whole + numerator / denominator).map(Bytes).map_err(|_| too_large())
 }
 
 /// Why a text is no size in bytes.
@@ -142,10 +136,7 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = BINARY
-            .iter()
-            .rev()
-            .find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));
+        let unit = BINARY.iter().rev().find(|(_, unit)| self.0 != 0 && self.0.is_multiple_of(*unit));
         match unit {
             Some((name, unit)) => f.pad(&format!("{}{name}", self.0 / unit)),
             None => f.pad(&self.0.to_string()),
@@ -169,11 +160,9 @@ impl<'de> Deserialize<'de> for Bytes {
             }
 
             fn visit_i64<E: Error>(self, bytes: i64) -> Result<Bytes, E> {
-                u64::try_from(bytes).map(Bytes).map_err(|_| {
-                    E::custom(BytesError::Negative {
-                        found: bytes.to_string(),
-                    })
-                })
+                u64::try_from(bytes)
+                    .map(Bytes)
+                    .map_err(|_| E::custom(BytesError::Negative { found: bytes.to_string() }))
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Bytes, E> {

@@ -16,10 +16,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             return Err(out_of_range(entry, origin));
         }
     }
-    let origins: BTreeMap<_, _> = entries
-        .iter()
-        .map(|(entry, origin)| (entry.key.as_str(), origin))
-        .collect();
+    let origins: BTreeMap<_, _> = entries.iter().map(|(entry, origin)| (entry.key.as_str(), origin)).collect();
     let origin = |key: &str| origins.get(key).map_or(Origin::Program, |origin| (*origin).clone());
     check_nodes(config, &origin)?;
     check_channels(config, &origin)
@@ -27,12 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn out_of_range(entry: &Entry, origin: &Origin) -> ConfigError {
     let (key, found, expected) = (entry.key.clone(), entry.value.clone(), entry.expected.clone());
-    ConfigError::Value {
-        at: origin.clone(),
-        key,
-        found,
-        expected,
-    }
+    ConfigError::Value { at: origin.clone(), key, found, expected }
 }
 
 fn check_nodes(config: &Config, origin: &dyn Fn(&str) -> Origin) -> Result<(), ConfigError> {
@@ -57,12 +49,7 @@ fn check_nodes(config: &Config, origin: &dyn Fn(&str) -> Origin) -> Result<(), C
         }
         if let Some(other) = listeners.insert(&node.listen, name) {
             let (other, listen) = (other.to_owned(), node.listen.clone());
-            return Err(ConfigError::SharedListen {
-                at: origin(&key),
-                key,
-                other,
-                listen,
-            });
+            return Err(ConfigError::SharedListen { at: origin(&key), key, other, listen });
         }
     }
     Ok(())

@@ -20,17 +20,10 @@ use super::{Config, ConfigError, Location, Origin, is_node_name};
 
 /// Reads and checks `text`, which is the content of `path`.
 pub(super) fn read(text: &str, path: &Path) -> Result<Config, ConfigError> {
-    let source = Source {
-        text,
-        path: path.into(),
-    };
+    let source = Source { text, path: path.into() };
     let tree = DeTable::parse(text).map_err(|error| source.not_toml(&error))?;
     let schema = Schema::new();
-    let mut walk = Walk {
-        source: &source,
-        schema: &schema,
-        values: BTreeMap::new(),
-    };
+    let mut walk = Walk { source: &source, schema: &schema, values: BTreeMap::new() };
     walk.table(&Place::ROOT, tree.get_ref())?;
     let values = walk.values;
 
@@ -67,22 +60,11 @@ fn wrong_value(
     let mut expected = schema.keys.get(&value.pattern).cloned().unwrap_or_default();
     // serde's own sentences name Rust types; ours say what is wrong with the text.
     let said = error.message();
-    if !["invalid type", "invalid value", "unknown variant"]
-        .iter()
-        .any(|own| said.starts_with(own))
-    {
+    if !["invalid type", "invalid value", "unknown variant"].iter().any(|own| said.starts_with(own)) {
         expected = format!("{expected} ({said})");
     }
-    let (at, found) = (
-        Origin::File(source.location(value.span.start)),
-        source.excerpt(&value.span),
-    );
-    ConfigError::Value {
-        at,
-        key: key.clone(),
-        found,
-        expected,
-    }
+    let (at, found) = (Origin::File(source.location(value.span.start)), source.excerpt(&value.span));
+    ConfigError::Value { at, key: key.clone(), found, expected }
 }
 
 /// The keys and sections there can be, as patterns: `node.*.listen`, `channel.from`.
@@ -95,10 +77,7 @@ struct Schema {
 
 impl Schema {
     fn new() -> Self {
-        let mut schema = Self {
-            keys: BTreeMap::new(),
-            sections: BTreeMap::new(),
-        };
+        let mut schema = Self { keys: BTreeMap::new(), sections: BTreeMap::new() };
         for entry in entries(&sample()) {
             let pattern = entry.key.replace("[0]", "");
             schema.insert(&pattern);
@@ -130,24 +109,15 @@ struct Place {
 }
 
 impl Place {
-    const ROOT: Self = Self {
-        path: String::new(),
-        pattern: String::new(),
-    };
+    const ROOT: Self = Self { path: String::new(), pattern: String::new() };
 
     fn child(&self, name: &str) -> Self {
         let pattern = if self.pattern == "node" { ANY_NODE } else { name };
-        Self {
-            path: join(&self.path, name),
-            pattern: join(&self.pattern, pattern),
-        }
+        Self { path: join(&self.path, name), pattern: join(&self.pattern, pattern) }
     }
 
     fn element(&self, index: usize) -> Self {
-        Self {
-            path: format!("{}[{index}]", self.path),
-            pattern: self.pattern.clone(),
-        }
+        Self { path: format!("{}[{index}]", self.path), pattern: self.pattern.clone() }
     }
 }
 
@@ -168,43 +138,22 @@ impl Walk<'_> {
             let at = self.source.location(name.span().start);
             if place.pattern == "node" && !is_node_name(name.get_ref()) {
                 let (key, found) = ("node".to_owned(), format!("{:?}", name.get_ref()));
-                return Err(ConfigError::Value {
-                    at: Origin::File(at),
-                    key,
-                    found,
-                    expected: NODE_NAME.to_owned(),
-                });
+                return Err(ConfigError::Value { at: Origin::File(at), key, found, expected: NODE_NAME.to_owned() });
             }
             if self.schema.keys.contains_key(&child.pattern) {
                 // No key holds a table; serde would look inside and complain about what it finds there.
                 if value.get_ref().is_table() {
                     let expected = self.schema.keys[&child.pattern].clone();
                     let found = self.source.excerpt(&value.span());
-                    return Err(ConfigError::Value {
-                        at: Origin::File(at),
-                        key: child.path,
-                        found,
-                        expected,
-                    });
+                    return Err(ConfigError::Value { at: Origin::File(at), key: child.path, found, expected });
                 }
-                self.values.insert(
-                    child.path,
-                    Written {
-                        pattern: child.pattern,
-                        span: value.span(),
-                    },
-                );
+                self.values.insert(child.path, Written { pattern: child.pattern, span: value.span() });
             } else if self.schema.sections.contains_key(&child.pattern) {
                 self.section(&child, at, value)?;
             } else {
                 let known = self.schema.sections.get(&place.pattern).cloned().unwrap_or_default();
                 let nearest = nearest(name.get_ref(), known.iter().map(String::as_str));
-                return Err(ConfigError::UnknownKey {
-                    at,
-                    key: child.path,
-                    known,
-                    nearest,
-                });
+                return Err(ConfigError::UnknownKey { at, key: child.path, known, nearest });
             }
         }
         Ok(())
@@ -237,22 +186,13 @@ impl Walk<'_> {
     /// Nodes and channels have no defaults: each of their keys must be there.
     fn complete(&self, place: &Place, at: Location, table: &DeTable<'_>) -> Result<(), ConfigError> {
         let written: BTreeSet<&str> = table.keys().map(|name| name.get_ref().as_ref()).collect();
-        let names = self
-            .schema
-            .sections
-            .get(&place.pattern)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
+        let names = self.schema.sections.get(&place.pattern).map(Vec::as_slice).unwrap_or_default();
         match names.iter().find(|name| !written.contains(name.as_str())) {
             None => Ok(()),
             Some(name) => {
                 let child = place.child(name);
                 let expected = self.schema.keys.get(&child.pattern).cloned().unwrap_or_default();
-                Err(ConfigError::Missing {
-                    at,
-                    key: child.path,
-                    expected,
-                })
+                Err(ConfigError::Missing { at, key: child.path, expected })
             }
         }
     }
@@ -261,20 +201,11 @@ impl Walk<'_> {
         let expected = if place.pattern == "channel" {
             "a section for each channel, begun by [[channel]]".to_owned()
         } else {
-            let name = if place.pattern == "node" {
-                "node.NAME"
-            } else {
-                &place.path
-            };
+            let name = if place.pattern == "node" { "node.NAME" } else { &place.path };
             format!("a section, begun by [{name}]")
         };
         let at = Origin::File(self.source.location(value.span().start));
-        ConfigError::Value {
-            at,
-            key: place.path.clone(),
-            found: self.source.excerpt(&value.span()),
-            expected,
-        }
+        ConfigError::Value { at, key: place.path.clone(), found: self.source.excerpt(&value.span()), expected }
     }
 }
 
@@ -300,19 +231,12 @@ impl Source<'_> {
         let written = self.text.get(span.clone()).unwrap_or_default();
         let line = written.lines().next().unwrap_or_default();
         let cut: String = line.chars().take(LONGEST).collect();
-        if cut.len() < written.len() {
-            format!("{cut}…")
-        } else {
-            cut
-        }
+        if cut.len() < written.len() { format!("{cut}…") } else { cut }
     }
 
     fn not_toml(&self, error: &toml::de::Error) -> ConfigError {
         let offset = error.span().map_or(self.text.len(), |span| span.start);
-        ConfigError::Syntax {
-            at: self.location(offset),
-            message: error.message().to_owned(),
-        }
+        ConfigError::Syntax { at: self.location(offset), message: error.message().to_owned() }
     }
 }
 
@@ -322,9 +246,5 @@ fn counted(number: usize) -> u32 {
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

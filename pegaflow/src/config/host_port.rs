@@ -39,10 +39,7 @@ impl HostPort {
 
 impl From<SocketAddr> for HostPort {
     fn from(address: SocketAddr) -> Self {
-        Self {
-            host: address.ip().to_string(),
-            port: address.port(),
-        }
+        Self { host: address.ip().to_string(), port: address.port() }
     }
 }
 
@@ -50,30 +47,18 @@ impl FromStr for HostPort {
     type Err = HostPortError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = |reason| HostPortError {
-            found: text.to_owned(),
-            reason,
-        };
+        let wrong = |reason| HostPortError { found: text.to_owned(), reason };
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("no `:` and port"))?;
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port
-            .parse()
-            .ok()
-            .filter(|_| digits)
-            .ok_or_else(|| wrong("the port is no number from 0 to 65535"))?;
+        let port =
+            port.parse().ok().filter(|_| digits).ok_or_else(|| wrong("the port is no number from 0 to 65535"))?;
         let host = if let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            inside
-                .parse::<Ipv6Addr>()
-                .map_err(|_| wrong("no IPv6 address between the brackets"))?
-                .to_string()
+            inside.parse::<Ipv6Addr>().map_err(|_| wrong("no IPv6 address between the brackets"))?.to_string()
         } else if host.contains(':') {
             return Err(wrong("an IPv6 address needs brackets, as in [::1]:7300"));
         } else if host.is_empty() || host.len() > 253 {
             return Err(wrong("a host name has 1 to 253 letters"));
-        } else if host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        {
+        } else if host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')) {
             host.to_ascii_lowercase()
         } else {
             return Err(wrong("a host name has letters, digits, `.`, `-` and `_`"));
@@ -93,9 +78,7 @@ impl fmt::Display for HostPort {
 
 impl<'de> Deserialize<'de> for HostPort {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -123,18 +106,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in [
-            "",
-            "host",
-            ":1",
-            "host:",
-            "host:+1",
-            "host:65536",
-            "::1:7300",
-            "[::g]:1",
-            "a b:1",
-            "http://a:1",
-        ] {
+        for text in ["", "host", ":1", "host:", "host:+1", "host:65536", "::1:7300", "[::g]:1", "a b:1", "http://a:1"] {
             let error = text.parse::<HostPort>().unwrap_err();
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }

@@ -31,11 +31,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     let mut list = Listing::default();
     list.text("backend", config.backend, "the name of a transport: shm, rdma or ucx");
     for (name, node) in &config.nodes {
-        list.text(
-            format!("node.{name}.listen"),
-            &node.listen,
-            "host:port, such as \"127.0.0.1:7300\"",
-        );
+        list.text(format!("node.{name}.listen"), &node.listen, "host:port, such as \"127.0.0.1:7300\"");
         list.text(
             format!("node.{name}.role"),
             node.role,
@@ -43,16 +39,8 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
         );
     }
     for (index, channel) in config.channels.iter().enumerate() {
-        list.text(
-            format!("channel[{index}].from"),
-            &channel.from,
-            "the name of the node that dials",
-        );
-        list.text(
-            format!("channel[{index}].to"),
-            &channel.to,
-            "the name of the node that is dialled",
-        );
+        list.text(format!("channel[{index}].from"), &channel.from, "the name of the node that dials");
+        list.text(format!("channel[{index}].to"), &channel.to, "the name of the node that is dialled");
         list.text(
             format!("channel[{index}].class"),
             channel.class,
@@ -62,46 +50,17 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     for class in ClassName::ALL {
         let bounds = config.classes.bounds(*class);
         let key = |name| format!("class.{class}.{name}");
-        list.number(
-            key("transfers"),
-            bounds.transfers.into(),
-            1..=65_536,
-            "a number of transfers",
-        );
-        list.number(
-            key("blocks"),
-            bounds.blocks.into(),
-            1..=16_777_216,
-            "a number of block-id pairs",
-        );
-        list.number(
-            key("messages"),
-            bounds.messages.into(),
-            1..=65_536,
-            "a number of messages",
-        );
+        list.number(key("transfers"), bounds.transfers.into(), 1..=65_536, "a number of transfers");
+        list.number(key("blocks"), bounds.blocks.into(), 1..=16_777_216, "a number of block-id pairs");
+        list.number(key("messages"), bounds.messages.into(), 1..=65_536, "a number of messages");
         list.size(key("message_bytes"), bounds.message_bytes, 256..=1 << 20);
-        list.number(
-            key("counters"),
-            bounds.counters.into(),
-            1..=1_048_576,
-            "a number of counters",
-        );
+        list.number(key("counters"), bounds.counters.into(), 1..=1_048_576, "a number of counters");
     }
     let connect_timeout_ms = config.rendezvous.connect_timeout_ms;
-    list.number(
-        "rendezvous.connect_timeout_ms",
-        connect_timeout_ms,
-        1..=86_400_000,
-        "milliseconds",
-    );
+    list.number("rendezvous.connect_timeout_ms", connect_timeout_ms, 1..=86_400_000, "milliseconds");
     list.number("wait.spin_us", config.wait.spin_us, 0..=1_000_000, "microseconds");
     let shm = &config.transport.shm;
-    list.text(
-        "transport.shm.runtime_dir",
-        &shm.runtime_dir,
-        "\"auto\" or the absolute path of a folder",
-    );
+    list.text("transport.shm.runtime_dir", &shm.runtime_dir, "\"auto\" or the absolute path of a folder");
     list.size("transport.shm.copy_chunk_bytes", shm.copy_chunk_bytes, 4096..=1 << 30);
     list.text("transport.shm.page", shm.page, "a page size: base, 2MiB or 1GiB");
     list.0
@@ -109,10 +68,8 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
 
 /// Every key of `config`, and who set it.
 pub(super) fn entries_with_origins(config: &Config) -> Vec<(Entry, Origin)> {
-    let defaults: BTreeMap<_, _> = entries(&Config::default())
-        .into_iter()
-        .map(|entry| (entry.key, entry.value))
-        .collect();
+    let defaults: BTreeMap<_, _> =
+        entries(&Config::default()).into_iter().map(|entry| (entry.key, entry.value)).collect();
     entries(config)
         .into_iter()
         .map(|entry| {
@@ -127,18 +84,8 @@ pub(super) fn entries_with_origins(config: &Config) -> Vec<(Entry, Origin)> {
 pub(super) fn sample() -> Config {
     let listen = HostPort::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
     let mut config = Config::default();
-    config.nodes.insert(
-        ANY_NODE.to_owned(),
-        Node {
-            listen,
-            role: Role::Prefill,
-        },
-    );
-    config.channels.push(Channel {
-        from: ANY_NODE.to_owned(),
-        to: ANY_NODE.to_owned(),
-        class: ClassName::Kv,
-    });
+    config.nodes.insert(ANY_NODE.to_owned(), Node { listen, role: Role::Prefill });
+    config.channels.push(Channel { from: ANY_NODE.to_owned(), to: ANY_NODE.to_owned(), class: ClassName::Kv });
     config
 }
 
@@ -148,34 +95,19 @@ struct Listing(Vec<Entry>);
 impl Listing {
     fn text(&mut self, key: impl Into<String>, value: impl Display, expected: &str) {
         let (key, value, expected) = (key.into(), value.to_string(), expected.to_owned());
-        self.0.push(Entry {
-            key,
-            value,
-            expected,
-            bounded: None,
-        });
+        self.0.push(Entry { key, value, expected, bounded: None });
     }
 
     fn number(&mut self, key: impl Into<String>, value: u64, range: RangeInclusive<u64>, what: &str) {
         let expected = format!("{what}, {} to {}", range.start(), range.end());
-        self.0.push(Entry {
-            key: key.into(),
-            value: value.to_string(),
-            expected,
-            bounded: Some((value, range)),
-        });
+        self.0.push(Entry { key: key.into(), value: value.to_string(), expected, bounded: Some((value, range)) });
     }
 
     fn size(&mut self, key: impl Into<String>, value: Bytes, range: RangeInclusive<u64>) {
         let (least, most) = (Bytes::new(*range.start()), Bytes::new(*range.end()));
         let expected = format!("a size, {least} to {most}, written as 65536, \"64KiB\" or \"1MB\"");
         let bounded = Some((value.get(), range));
-        self.0.push(Entry {
-            key: key.into(),
-            value: value.to_string(),
-            expected,
-            bounded,
-        });
+        self.0.push(Entry { key: key.into(), value: value.to_string(), expected, bounded });
     }
 }
 
@@ -188,11 +120,7 @@ mod tests {
     fn lists_every_field_of_the_types() {
         fn flatten(path: &str, value: &toml::Value, keys: &mut Vec<String>) {
             let join = |name: &str| {
-                if path.is_empty() {
-                    name.to_owned()
-                } else {
-                    format!("{path}.{name}")
-                }
+                if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
             };
             match value {
                 toml::Value::Table(table) => table.iter().for_each(|(name, value)| flatten(&join(name), value, keys)),

@@ -114,10 +114,7 @@ pub struct UnknownName {
 
 /// Tells whether `name` can name a node: 1 to 64 of `a-z`, `0-9` and `-`.
 pub(crate) fn is_node_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+    (1..=64).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 #[cfg(test)]

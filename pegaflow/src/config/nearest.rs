@@ -22,9 +22,7 @@ pub(super) struct Suggestion<T>(pub(super) Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Suggestion<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0
-            .as_ref()
-            .map_or(Ok(()), |name| write!(f, "; did you mean `{name}`?"))
+        self.0.as_ref().map_or(Ok(()), |name| write!(f, "; did you mean `{name}`?"))
     }
 }
 
@@ -56,12 +54,9 @@ mod tests {
 
     #[test]
     fn counts_edits() {
-        for (left, right, expected) in [
-            ("", "abc", 3),
-            ("abc", "abc", 0),
-            ("rmda", "rdma", 1),
-            ("kitten", "sitting", 3),
-        ] {
+        for (left, right, expected) in
+            [("", "abc", 3), ("abc", "abc", 0), ("rmda", "rdma", 1), ("kitten", "sitting", 3)]
+        {
             assert_eq!(edits(left, right), expected, "{left} {right}");
             assert_eq!(edits(right, left), expected, "{right} {left}");
         }

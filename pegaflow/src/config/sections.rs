@@ -148,27 +148,9 @@ impl ClassBounds {
     pub const fn default_of(class: ClassName) -> Self {
         let message_bytes = Bytes::new(1024);
         match class {
-            ClassName::Kv => Self {
-                transfers: 256,
-                blocks: 65_536,
-                messages: 64,
-                message_bytes,
-                counters: 1024,
-            },
-            ClassName::Bulk => Self {
-                transfers: 64,
-                blocks: 65_536,
-                messages: 64,
-                message_bytes,
-                counters: 256,
-            },
-            ClassName::Activation => Self {
-                transfers: 64,
-                blocks: 4096,
-                messages: 64,
-                message_bytes,
-                counters: 256,
-            },
+            ClassName::Kv => Self { transfers: 256, blocks: 65_536, messages: 64, message_bytes, counters: 1024 },
+            ClassName::Bulk => Self { transfers: 64, blocks: 65_536, messages: 64, message_bytes, counters: 256 },
+            ClassName::Activation => Self { transfers: 64, blocks: 4096, messages: 64, message_bytes, counters: 256 },
         }
     }
 }
@@ -185,9 +167,7 @@ impl Default for Classes {
 
 impl Default for RendezvousConfig {
     fn default() -> Self {
-        Self {
-            connect_timeout_ms: 10_000,
-        }
+        Self { connect_timeout_ms: 10_000 }
     }
 }
 
@@ -199,11 +179,7 @@ impl Default for WaitConfig {
 
 impl Default for ShmConfig {
     fn default() -> Self {
-        Self {
-            runtime_dir: RuntimeDir::Auto,
-            copy_chunk_bytes: Bytes::new(1 << 20),
-            page: Page::Base,
-        }
+        Self { runtime_dir: RuntimeDir::Auto, copy_chunk_bytes: Bytes::new(1 << 20), page: Page::Base }
     }
 }
 
@@ -225,19 +201,13 @@ impl FromStr for RuntimeDir {
         }
         let path = PathBuf::from(text);
         // A relative folder would be another one for a peer that was started elsewhere.
-        if path.is_absolute() {
-            Ok(Self::Path(path))
-        } else {
-            Err(RuntimeDirError { found: text.to_owned() })
-        }
+        if path.is_absolute() { Ok(Self::Path(path)) } else { Err(RuntimeDirError { found: text.to_owned() }) }
     }
 }
 
 impl<'de> Deserialize<'de> for RuntimeDir {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -25,10 +25,7 @@ struct Entries {
 
 impl Default for Board {
     fn default() -> Self {
-        Self {
-            entries: Mutex::default(),
-            changed: watch::Sender::new(0),
-        }
+        Self { entries: Mutex::default(), changed: watch::Sender::new(0) }
     }
 }
 
@@ -46,13 +43,7 @@ impl Board {
             within("keys on the board", entries.values.len() + 1, MAX_KEYS)?;
         }
         entries.bytes = total;
-        entries.values.insert(
-            key.to_owned(),
-            Arc::new(Published {
-                version: version + 1,
-                bytes,
-            }),
-        );
+        entries.values.insert(key.to_owned(), Arc::new(Published { version: version + 1, bytes }));
         drop(entries);
         self.changed.send_modify(|count| *count += 1);
         Ok(version + 1)
@@ -79,11 +70,7 @@ impl Board {
 }
 
 pub(super) fn within(what: &'static str, got: usize, max: usize) -> Result<(), RendezvousError> {
-    if got <= max {
-        Ok(())
-    } else {
-        Err(RendezvousError::Bounds { what, got, max })
-    }
+    if got <= max { Ok(()) } else { Err(RendezvousError::Bounds { what, got, max }) }
 }
 
 #[cfg(test)]
@@ -112,10 +99,7 @@ mod tests {
             board.put(&key.to_string(), vec![0; MAX_VALUE_BYTES]).unwrap();
         }
         let error = board.put("more", vec![0]).unwrap_err();
-        assert!(
-            error.to_string().starts_with("bytes of all values on the board"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("bytes of all values on the board"), "{error}");
         // A value that takes another's place takes its room too.
         board.put("0", vec![0; MAX_VALUE_BYTES]).unwrap();
         board.put("0", Vec::new()).unwrap();

@@ -52,10 +52,7 @@ pub(super) async fn post(
 ) -> Result<(), RendezvousError> {
     within("bytes of a key", key.len(), MAX_KEY_BYTES)?;
     within("bytes of a value", value.len(), MAX_VALUE_BYTES)?;
-    let ask = |_| Request::Post {
-        key: key.to_owned(),
-        value: value.to_vec(),
-    };
+    let ask = |_| Request::Post { key: key.to_owned(), value: value.to_vec() };
     request(peers, node, key, wait, ask).await.map(|_| ())
 }
 
@@ -67,10 +64,7 @@ async fn request(
     ask: impl Fn(Duration) -> Request,
 ) -> Result<Published, RendezvousError> {
     let Some(address) = peers.get(node) else {
-        return Err(RendezvousError::UnknownNode {
-            node: node.to_owned(),
-            known: peers.keys().cloned().collect(),
-        });
+        return Err(RendezvousError::UnknownNode { node: node.to_owned(), known: peers.keys().cloned().collect() });
     };
     let named = || (node.to_owned(), address.to_string(), key.to_owned());
     let started = Instant::now();
@@ -79,21 +73,14 @@ async fn request(
         let left = wait.saturating_sub(started.elapsed());
         // A node that has nothing says so shortly before the time is up, and is told from one that says nothing.
         let asked = (left - (left / 10).min(ROUND_TRIP / 100)).min(MAX_ASK);
-        let limit = left
-            .max(LEAST.saturating_sub(started.elapsed()))
-            .min(asked + ROUND_TRIP);
+        let limit = left.max(LEAST.saturating_sub(started.elapsed())).min(asked + ROUND_TRIP);
         let asking = Instant::now();
         let mut seen = "connecting, no answer";
         match timeout(limit, once(address, &ask(asked), &mut seen)).await {
             Ok(Ok(Answer::Value(value))) => return Ok(Arc::unwrap_or_clone(value)),
             Ok(Ok(Answer::Refused(why))) => {
                 let (node, address, key) = named();
-                return Err(RendezvousError::Refused {
-                    node,
-                    address,
-                    key,
-                    why,
-                });
+                return Err(RendezvousError::Refused { node, address, key, why });
             }
             Ok(Ok(Answer::Nothing)) => last = Some("the node is up and has not published it".to_owned()),
             Ok(Err(error)) => last = Some(error.to_string()),
@@ -104,13 +91,7 @@ async fn request(
         let left = wait.saturating_sub(started.elapsed());
         if left.is_zero() {
             let (node, address, key) = named();
-            return Err(RendezvousError::NoAnswer {
-                node,
-                address,
-                key,
-                waited: wait,
-                last: last.unwrap_or_default(),
-            });
+            return Err(RendezvousError::NoAnswer { node, address, key, waited: wait, last: last.unwrap_or_default() });
         }
         tokio::time::sleep(AGAIN.min(left)).await;
     }

@@ -62,11 +62,7 @@ async fn one(mut stream: TcpStream, inner: &Inner, room: &Semaphore) -> io::Resu
     let late = |_| io::Error::from(io::ErrorKind::TimedOut);
     let request = Request::read(&mut stream, room);
     let answer = match timeout(FRAME_TIME, request).await.map_err(late)? {
-        Ok(Request::Fetch {
-            key,
-            newer_than,
-            wait_ms,
-        }) => {
+        Ok(Request::Fetch { key, newer_than, wait_ms }) => {
             let wait = Duration::from_millis(wait_ms.into()).min(MAX_WAIT);
             let mut more = [0];
             tokio::select! {
@@ -79,10 +75,7 @@ async fn one(mut stream: TcpStream, inner: &Inner, room: &Semaphore) -> io::Resu
             }
         }
         Ok(Request::Post { key, value }) => match inner.board.put(&key, value) {
-            Ok(version) => Answer::Value(Arc::new(Published {
-                version,
-                bytes: Vec::new(),
-            })),
+            Ok(version) => Answer::Value(Arc::new(Published { version, bytes: Vec::new() })),
             Err(error) => Answer::Refused(error.to_string()),
         },
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Answer::Refused(error.to_string()),

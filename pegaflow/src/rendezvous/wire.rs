@@ -46,11 +46,7 @@ pub(super) enum Answer {
 impl Request {
     pub(super) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let (kind, key, newer_than, wait_ms, value) = match self {
-            Self::Fetch {
-                key,
-                newer_than,
-                wait_ms,
-            } => (0_u8, key, *newer_than, *wait_ms, &[][..]),
+            Self::Fetch { key, newer_than, wait_ms } => (0_u8, key, *newer_than, *wait_ms, &[][..]),
             Self::Post { key, value } => (1, key, 0, 0, &value[..]),
         };
         let mut head = Vec::with_capacity(27 + key.len());
@@ -77,9 +73,7 @@ impl Request {
         }
         let (low, high) = (from.read_u16_le().await?, from.read_u16_le().await?);
         if low > VERSIONS.1 || high < VERSIONS.0 {
-            return Err(garbage(&format!(
-                "protocol versions {low} to {high}: this node speaks {VERSIONS:?}"
-            )));
+            return Err(garbage(&format!("protocol versions {low} to {high}: this node speaks {VERSIONS:?}")));
         }
         let kind = from.read_u8().await?;
         let (newer_than, wait_ms) = (from.read_u64_le().await?, from.read_u32_le().await?);
@@ -95,11 +89,7 @@ impl Request {
         let value = exact(from, value_bytes).await?;
         drop(share);
         match kind {
-            0 if value.is_empty() => Ok(Self::Fetch {
-                key,
-                newer_than,
-                wait_ms,
-            }),
+            0 if value.is_empty() => Ok(Self::Fetch { key, newer_than, wait_ms }),
             1 => Ok(Self::Post { key, value }),
             _ => Err(garbage("no kind of request")),
         }
@@ -127,16 +117,12 @@ impl Answer {
         let mut magic = [0; 4];
         from.read_exact(&mut magic).await?;
         if magic != MAGIC {
-            return Err(garbage(
-                "no Pegaflow rendezvous answer: does something else listen there?",
-            ));
+            return Err(garbage("no Pegaflow rendezvous answer: does something else listen there?"));
         }
         let (status, version) = (from.read_u8().await?, from.read_u64_le().await?);
         let bytes = from.read_u32_le().await? as usize;
         if bytes > MAX_VALUE_BYTES {
-            return Err(garbage(&format!(
-                "an answer of {bytes} bytes: expected at most {MAX_VALUE_BYTES}"
-            )));
+            return Err(garbage(&format!("an answer of {bytes} bytes: expected at most {MAX_VALUE_BYTES}")));
         }
         let bytes = exact(from, bytes).await?;
         match status {
@@ -152,11 +138,7 @@ impl Answer {
 async fn exact(from: &mut (impl AsyncRead + Unpin), bytes: usize) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     let got = from.take(bytes as u64).read_to_end(&mut all).await?;
-    if got == bytes {
-        Ok(all)
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
+    if got == bytes { Ok(all) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn narrow(length: usize) -> io::Result<u32> {
@@ -172,10 +154,7 @@ mod tests {
     use super::*;
 
     fn block<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(work)
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
 
     fn read_request(mut bytes: &[u8]) -> io::Result<Request> {
@@ -183,10 +162,7 @@ mod tests {
     }
 
     fn post(key: &str, value: &[u8]) -> (Request, Vec<u8>) {
-        let request = Request::Post {
-            key: key.to_owned(),
-            value: value.to_vec(),
-        };
+        let request = Request::Post { key: key.to_owned(), value: value.to_vec() };
         let mut bytes = Vec::new();
         block(request.write(&mut bytes)).unwrap();
         (request, bytes)
@@ -197,24 +173,13 @@ mod tests {
         let (request, bytes) = post("a/ü", b"value");
         assert_eq!(read_request(&bytes).unwrap(), request);
 
-        let request = Request::Fetch {
-            key: "k".repeat(MAX_KEY_BYTES),
-            newer_than: u64::MAX,
-            wait_ms: 7,
-        };
+        let request = Request::Fetch { key: "k".repeat(MAX_KEY_BYTES), newer_than: u64::MAX, wait_ms: 7 };
         let mut bytes = Vec::new();
         block(request.write(&mut bytes)).unwrap();
         assert_eq!(read_request(&bytes).unwrap(), request);
 
-        let value = Published {
-            version: 3,
-            bytes: vec![5; 70_000],
-        };
-        for answer in [
-            Answer::Value(Arc::new(value)),
-            Answer::Nothing,
-            Answer::Refused("no".to_owned()),
-        ] {
+        let value = Published { version: 3, bytes: vec![5; 70_000] };
+        for answer in [Answer::Value(Arc::new(value)), Answer::Nothing, Answer::Refused("no".to_owned())] {
             let mut bytes = Vec::new();
             block(answer.write(&mut bytes)).unwrap();
             assert_eq!(block(Answer::read(&mut &bytes[..])).unwrap(), answer);
@@ -225,11 +190,7 @@ mod tests {
     fn a_request_that_is_cut_short_is_no_request() {
         let (_, bytes) = post("key", b"value");
         for length in 0..bytes.len() {
-            assert_eq!(
-                read_request(&bytes[..length]).unwrap_err().kind(),
-                io::ErrorKind::UnexpectedEof,
-                "{length}"
-            );
+            assert_eq!(read_request(&bytes[..length]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "{length}");
         }
     }
 

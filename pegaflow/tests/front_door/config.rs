@@ -60,22 +60,14 @@ fn is_topology(setting: &Setting) -> bool {
 }
 
 fn values(settings: &[Setting]) -> BTreeMap<&str, &str> {
-    settings
-        .iter()
-        .map(|setting| (setting.key.as_str(), setting.value.as_str()))
-        .collect()
+    settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect()
 }
 
 #[test]
 fn an_empty_file_is_the_default() {
     let config = Config::parse("", "empty.toml").unwrap();
     assert_eq!(config, Config::default());
-    assert!(
-        config
-            .effective()
-            .iter()
-            .all(|setting| setting.origin == Origin::Default)
-    );
+    assert!(config.effective().iter().all(|setting| setting.origin == Origin::Default));
     assert_eq!(config.backend, BackendName::Shm);
     assert_eq!(config.classes.activation.blocks, 4096);
 }
@@ -85,11 +77,7 @@ fn the_template_lists_every_key_with_its_default() {
     let template = Config::parse(TEMPLATE, "pegaflow.toml").unwrap();
     let listed = template.effective();
     for setting in &listed {
-        assert!(
-            matches!(setting.origin, Origin::File(_)),
-            "the template leaves out {}",
-            setting.key
-        );
+        assert!(matches!(setting.origin, Origin::File(_)), "the template leaves out {}", setting.key);
     }
     let (topology, rest): (Vec<_>, Vec<_>) = listed.into_iter().partition(is_topology);
     let defaults = Config::default().effective();
@@ -127,14 +115,9 @@ fn every_key_can_be_changed() {
         assert_ne!(setting.value, default.value, "{} is still the default", setting.key);
     }
     for setting in &changed {
-        let Origin::File(location) = &setting.origin else {
-            panic!("{setting}")
-        };
+        let Origin::File(location) = &setting.origin else { panic!("{setting}") };
         // The line named is the line the key stands on.
-        let line = EVERYTHING_CHANGED
-            .lines()
-            .nth(usize::try_from(location.line).unwrap() - 1)
-            .unwrap();
+        let line = EVERYTHING_CHANGED.lines().nth(usize::try_from(location.line).unwrap() - 1).unwrap();
         let name = setting.key.rsplit('.').next().unwrap();
         assert!(line.starts_with(&format!("{name} = ")), "{setting}: {line}");
         assert_eq!(location.path.to_str(), Some("changed.toml"));
@@ -153,10 +136,7 @@ fn every_key_can_be_changed() {
 #[test]
 fn a_class_leaves_out_keys_and_keeps_its_own_defaults() {
     let config = Config::parse("[class.activation]\ntransfers = 2\n[class.bulk]", "partial.toml").unwrap();
-    let expected = ClassBounds {
-        transfers: 2,
-        ..ClassBounds::default_of(ClassName::Activation)
-    };
+    let expected = ClassBounds { transfers: 2, ..ClassBounds::default_of(ClassName::Activation) };
     assert_eq!(config.classes.activation, expected);
     assert_eq!(config.classes.bulk, ClassBounds::default_of(ClassName::Bulk));
 }
@@ -165,30 +145,19 @@ fn a_class_leaves_out_keys_and_keeps_its_own_defaults() {
 fn effective_values_name_their_origin() {
     let mut config = Config::parse("backend = \"shm\"\n\n[wait]\nspin_us = 50\n", "here.toml").unwrap();
     let show = |config: &Config, key: &str| {
-        config
-            .effective()
-            .iter()
-            .find(|setting| setting.key == key)
-            .map(ToString::to_string)
-            .unwrap()
+        config.effective().iter().find(|setting| setting.key == key).map(ToString::to_string).unwrap()
     };
     assert_eq!(show(&config, "backend"), "backend = shm (here.toml:1)");
     // A default that was written down was still written down.
     assert_eq!(show(&config, "wait.spin_us"), "wait.spin_us = 50 (here.toml:4)");
-    assert_eq!(
-        show(&config, "class.kv.message_bytes"),
-        "class.kv.message_bytes = 1KiB (default)"
-    );
+    assert_eq!(show(&config, "class.kv.message_bytes"), "class.kv.message_bytes = 1KiB (default)");
 
     config.override_backend(BackendName::Rdma);
     config.wait.spin_us = 7;
     config.classes.kv.blocks = 9;
     assert_eq!(show(&config, "backend"), "backend = rdma (command line)");
     assert_eq!(show(&config, "wait.spin_us"), "wait.spin_us = 7 (set by the program)");
-    assert_eq!(
-        show(&config, "class.kv.blocks"),
-        "class.kv.blocks = 9 (set by the program)"
-    );
+    assert_eq!(show(&config, "class.kv.blocks"), "class.kv.blocks = 9 (set by the program)");
 }
 
 #[test]
@@ -220,10 +189,7 @@ fn nodes_are_found_by_name_and_role() {
         "two.toml",
     )
     .unwrap();
-    assert!(matches!(
-        two.node_with_role(Role::Stage),
-        Err(ConfigError::SeveralNodes { .. })
-    ));
+    assert!(matches!(two.node_with_role(Role::Stage), Err(ConfigError::SeveralNodes { .. })));
     let addresses = two.addresses();
     assert_eq!(addresses.get("b"), "h:2".parse::<HostPort>().ok().as_ref());
 }
@@ -235,20 +201,13 @@ fn a_file_is_loaded_by_its_path() {
     std::fs::write(&path, "[wait]\r\nspin_us = 3\r\n").unwrap();
     let config = Config::load(&path).unwrap();
     assert_eq!(config.wait.spin_us, 3);
-    let setting = config
-        .effective()
-        .into_iter()
-        .find(|setting| setting.key == "wait.spin_us")
-        .unwrap();
+    let setting = config.effective().into_iter().find(|setting| setting.key == "wait.spin_us").unwrap();
     assert_eq!(setting.origin.to_string(), format!("{}:2", path.display()));
 
     let missing = folder.path().join("missing.toml");
     let error = Config::load(&missing).unwrap_err().to_string();
     assert_eq!(
         error,
-        format!(
-            "can't read the config file {}: No such file or directory (os error 2)",
-            missing.display()
-        )
+        format!("can't read the config file {}: No such file or directory (os error 2)", missing.display())
     );
 }

@@ -13,18 +13,9 @@ fn refused(text: &str, expected: &str) {
 
 #[test]
 fn text_that_is_no_toml() {
-    refused(
-        "backend = shm",
-        "x.toml:1:11: not TOML: string values must be quoted, expected literal string",
-    );
-    refused(
-        "[wait\nspin_us = 1",
-        "x.toml:1:6: not TOML: unclosed table, expected `]`",
-    );
-    refused(
-        "[wait]\nspin_us = 1\nspin_us = 2",
-        "x.toml:3:1: not TOML: duplicate key",
-    );
+    refused("backend = shm", "x.toml:1:11: not TOML: string values must be quoted, expected literal string");
+    refused("[wait\nspin_us = 1", "x.toml:1:6: not TOML: unclosed table, expected `]`");
+    refused("[wait]\nspin_us = 1\nspin_us = 2", "x.toml:3:1: not TOML: duplicate key");
 }
 
 #[test]
@@ -43,10 +34,7 @@ fn unknown_keys_and_sections() {
         "backend = \"shm\"\ntransport.tcp.port = 1",
         "x.toml:2:11: unknown key `transport.tcp`; known here: shm, rdma, ucx",
     );
-    refused(
-        "[transport.rdma]\nrails = 2",
-        "x.toml:2:1: unknown key `transport.rdma.rails`; known here: none",
-    );
+    refused("[transport.rdma]\nrails = 2", "x.toml:2:1: unknown key `transport.rdma.rails`; known here: none");
     refused(
         "[nodes.a]",
         "x.toml:1:2: unknown key `nodes`; did you mean `node`?; \
@@ -57,10 +45,7 @@ fn unknown_keys_and_sections() {
         "x.toml:4:1: unknown key `node.a.port`; known here: listen, role",
     );
     // The first in the file, not in the alphabet.
-    refused(
-        "[wait]\nz = 1\na = 2",
-        "x.toml:2:1: unknown key `wait.z`; known here: spin_us",
-    );
+    refused("[wait]\nz = 1\na = 2", "x.toml:2:1: unknown key `wait.z`; known here: spin_us");
 }
 
 #[test]
@@ -81,18 +66,9 @@ fn values_of_the_wrong_type() {
         "[class.kv]\ntransfers = \"many\"",
         "x.toml:2:13: `class.kv.transfers` is \"many\": expected a number of transfers, 1 to 65536",
     );
-    refused(
-        "[wait]\nspin_us = 1.5",
-        "x.toml:2:11: `wait.spin_us` is 1.5: expected microseconds, 0 to 1000000",
-    );
-    refused(
-        "wait = 3",
-        "x.toml:1:8: `wait` is 3: expected a section, begun by [wait]",
-    );
-    refused(
-        "node = 3",
-        "x.toml:1:8: `node` is 3: expected a section, begun by [node.NAME]",
-    );
+    refused("[wait]\nspin_us = 1.5", "x.toml:2:11: `wait.spin_us` is 1.5: expected microseconds, 0 to 1000000");
+    refused("wait = 3", "x.toml:1:8: `wait` is 3: expected a section, begun by [wait]");
+    refused("node = 3", "x.toml:1:8: `node` is 3: expected a section, begun by [node.NAME]");
     refused(
         "[channel]\nfrom = \"a\"",
         "x.toml:1:1: `channel` is [channel]: expected a section for each channel, begun by [[channel]]",
@@ -123,10 +99,7 @@ fn names_that_do_not_exist() {
         "x.toml:3:8: `node.a.role` is \"prefiller\": \
          expected the role of a node: prefill, decode, trainer, replica or stage",
     );
-    refused(
-        "[node.Prefill]",
-        "x.toml:1:7: `node` is \"Prefill\": expected a node's name: 1 to 64 of a-z, 0-9 and -",
-    );
+    refused("[node.Prefill]", "x.toml:1:7: `node` is \"Prefill\": expected a node's name: 1 to 64 of a-z, 0-9 and -");
     refused(
         &format!("{TWO_NODES}from = \"a\"\nto = \"c\"\nclass = \"kv\""),
         "x.toml:9:6: `channel[0].to` names the node `c`, but there is no [node.c]; did you mean `a`?; nodes: a, b",
@@ -178,10 +151,7 @@ fn malformed_sizes_addresses_and_folders() {
     refused(&chunk("-4096"), &size("-4096", "`-4096` is negative, a size is not"));
     refused(
         &chunk("\"99999999TiB\""),
-        &size(
-            "\"99999999TiB\"",
-            "`99999999TiB` is more than 18446744073709551615 bytes, the largest size there is",
-        ),
+        &size("\"99999999TiB\"", "`99999999TiB` is more than 18446744073709551615 bytes, the largest size there is"),
     );
     refused(
         "[node.a]\nlisten = \"localhost\"\nrole = \"stage\"",
@@ -215,9 +185,7 @@ fn sections_at_odds_with_each_other() {
 
 #[test]
 fn long_values_are_cut() {
-    let error = Config::parse(&format!("backend = \"{}\"", "é".repeat(5000)), "x.toml")
-        .unwrap_err()
-        .to_string();
+    let error = Config::parse(&format!("backend = \"{}\"", "é".repeat(5000)), "x.toml").unwrap_err().to_string();
     assert!(error.chars().count() < 200, "{error}");
     assert!(error.contains("é…"), "{error}");
 }

@@ -36,18 +36,12 @@ pub(crate) fn lone_board(name: &str) -> (TcpBoard, HostPort) {
 
 /// A board that can ask `peers`.
 pub(crate) fn board_with(name: &str, peers: &[(&str, &HostPort)]) -> TcpBoard {
-    let peers = peers
-        .iter()
-        .map(|(name, address)| ((*name).to_owned(), (*address).clone()))
-        .collect();
+    let peers = peers.iter().map(|(name, address)| ((*name).to_owned(), (*address).clone())).collect();
     TcpBoard::start(name, &"127.0.0.1:0".parse().unwrap(), peers).unwrap()
 }
 
 fn published(version: u64, bytes: &[u8]) -> Published {
-    Published {
-        version,
-        bytes: bytes.to_vec(),
-    }
+    Published { version, bytes: bytes.to_vec() }
 }
 
 #[test]
@@ -56,29 +50,11 @@ fn what_is_published_is_fetched() {
     let decode = board_with("decode", &[("prefill", &address)]);
     prefill.publish_blocking("grant/0", b"first".to_vec()).unwrap();
     prefill.publish_blocking("empty", Vec::new()).unwrap();
-    assert_eq!(
-        decode.fetch_blocking("prefill", "grant/0", None, LONG).unwrap(),
-        published(1, b"first")
-    );
-    assert_eq!(
-        decode.fetch_blocking("prefill", "empty", None, LONG).unwrap(),
-        published(1, b"")
-    );
+    assert_eq!(decode.fetch_blocking("prefill", "grant/0", None, LONG).unwrap(), published(1, b"first"));
+    assert_eq!(decode.fetch_blocking("prefill", "empty", None, LONG).unwrap(), published(1, b""));
     // However short the wait, what is there is found.
-    assert_eq!(
-        decode
-            .fetch_blocking("prefill", "grant/0", None, Duration::ZERO)
-            .unwrap()
-            .version,
-        1
-    );
-    assert_eq!(
-        decode
-            .fetch_blocking("prefill", "grant/0", None, Duration::MAX)
-            .unwrap()
-            .version,
-        1
-    );
+    assert_eq!(decode.fetch_blocking("prefill", "grant/0", None, Duration::ZERO).unwrap().version, 1);
+    assert_eq!(decode.fetch_blocking("prefill", "grant/0", None, Duration::MAX).unwrap().version, 1);
 }
 
 #[test]
@@ -93,10 +69,7 @@ fn versions_count_from_one_for_each_key() {
     assert_eq!(fetch(None), published(3, b"c"));
     assert_eq!(fetch(Some(0)), published(3, b"c"));
     assert_eq!(fetch(Some(2)), published(3, b"c"));
-    assert_eq!(
-        decode.fetch_blocking("prefill", "other", None, LONG).unwrap().version,
-        1
-    );
+    assert_eq!(decode.fetch_blocking("prefill", "other", None, LONG).unwrap().version, 1);
 }
 
 #[test]
@@ -138,10 +111,7 @@ fn a_fetch_and_a_post_wait_for_a_late_node() {
         prefill.publish_blocking("key", b"up".to_vec()).unwrap();
         assert_eq!(fetched.join().unwrap().unwrap(), published(1, b"up"));
         posted.join().unwrap().unwrap();
-        assert_eq!(
-            prefill.fetch_blocking("prefill", "for you", None, LONG).unwrap(),
-            published(1, b"hello")
-        );
+        assert_eq!(prefill.fetch_blocking("prefill", "for you", None, LONG).unwrap(), published(1, b"hello"));
     });
 }
 
@@ -159,8 +129,7 @@ fn two_boards_ask_each_other_at_once() {
                 both.wait();
                 for round in 0..50_u64 {
                     own.publish_blocking("round", round.to_le_bytes().to_vec()).unwrap();
-                    own.post_blocking(other, &format!("from {name}"), round.to_le_bytes().to_vec(), LONG)
-                        .unwrap();
+                    own.post_blocking(other, &format!("from {name}"), round.to_le_bytes().to_vec(), LONG).unwrap();
                     // Version `round + 1` or a later one: the other may be a round ahead.
                     let seen = own.fetch_blocking(other, "round", Some(round), LONG).unwrap();
                     assert!(seen.version > round);
@@ -176,13 +145,8 @@ fn two_boards_ask_each_other_at_once() {
 #[test]
 fn a_node_asks_itself_without_a_connection() {
     let (board, _) = lone_board("self");
-    board
-        .post_blocking("self", "key", b"mine".to_vec(), Duration::ZERO)
-        .unwrap();
-    assert_eq!(
-        board.fetch_blocking("self", "key", None, Duration::ZERO).unwrap(),
-        published(1, b"mine")
-    );
+    board.post_blocking("self", "key", b"mine".to_vec(), Duration::ZERO).unwrap();
+    assert_eq!(board.fetch_blocking("self", "key", None, Duration::ZERO).unwrap(), published(1, b"mine"));
     let error = board.fetch_blocking("self", "none", None, Duration::ZERO).unwrap_err();
     assert!(error.to_string().contains("this node has not published it"), "{error}");
 }
@@ -191,27 +155,18 @@ fn a_node_asks_itself_without_a_connection() {
 fn the_largest_value_passes_and_one_byte_more_does_not() {
     let (prefill, address) = lone_board("prefill");
     let decode = board_with("decode", &[("prefill", &address)]);
-    let value: Vec<u8> = (0..MAX_VALUE_BYTES)
-        .map(|index| u8::try_from(index % 251).unwrap())
-        .collect();
+    let value: Vec<u8> = (0..MAX_VALUE_BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
     decode.post_blocking("prefill", "large", value.clone(), LONG).unwrap();
     assert!(decode.fetch_blocking("prefill", "large", None, LONG).unwrap().bytes == value);
 
     let longer = vec![0; MAX_VALUE_BYTES + 1];
     for error in [
-        decode
-            .post_blocking("prefill", "large", longer.clone(), LONG)
-            .unwrap_err(),
+        decode.post_blocking("prefill", "large", longer.clone(), LONG).unwrap_err(),
         prefill.publish_blocking("large", longer).unwrap_err(),
     ] {
-        assert_eq!(
-            error.to_string(),
-            "bytes of a value: 16777217, expected at most 16777216"
-        );
+        assert_eq!(error.to_string(), "bytes of a value: 16777217, expected at most 16777216");
     }
-    let error = decode
-        .fetch_blocking("prefill", &"k".repeat(257), None, LONG)
-        .unwrap_err();
+    let error = decode.fetch_blocking("prefill", &"k".repeat(257), None, LONG).unwrap_err();
     assert_eq!(error.to_string(), "bytes of a key: 257, expected at most 256");
 }
 
@@ -242,13 +197,7 @@ fn a_node_that_is_not_up_is_named_with_the_last_cause() {
     assert!(started.elapsed() >= SHORT, "gave up early");
     assert_eq!(error.to_string(), expected);
     assert!(matches!(error, RendezvousError::NoAnswer { .. }));
-    assert_eq!(
-        decode
-            .post_blocking("prefill", "key", Vec::new(), SHORT)
-            .unwrap_err()
-            .to_string(),
-        expected
-    );
+    assert_eq!(decode.post_blocking("prefill", "key", Vec::new(), SHORT).unwrap_err().to_string(), expected);
 }
 
 #[test]
@@ -265,14 +214,8 @@ fn a_node_that_is_up_without_the_key_is_told_from_one_that_says_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = HostPort::from(silent.local_addr().unwrap());
     let decode = board_with("decode", &[("prefill", &address)]);
-    let error = decode
-        .fetch_blocking("prefill", "key", None, SHORT)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.ends_with("the node accepted the connection and did not answer"),
-        "{error}"
-    );
+    let error = decode.fetch_blocking("prefill", "key", None, SHORT).unwrap_err().to_string();
+    assert!(error.ends_with("the node accepted the connection and did not answer"), "{error}");
 }
 
 #[test]
@@ -280,10 +223,7 @@ fn a_node_of_no_known_address_is_named() {
     let address = free_address();
     let decode = board_with("decode", &[("prefill", &address), ("trainer", &address)]);
     let error = decode.fetch_blocking("prefil", "key", None, LONG).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no address is known for node `prefil`; known: prefill, trainer"
-    );
+    assert_eq!(error.to_string(), "no address is known for node `prefil`; known: prefill, trainer");
 }
 
 #[test]
@@ -325,14 +265,8 @@ fn the_trait_works_in_an_executor_and_its_blocking_form_too() {
     runtime.block_on(async {
         decode.post("prefill", "key", b"1".to_vec(), LONG).await.unwrap();
         prefill.publish("key", b"2".to_vec()).await.unwrap();
-        assert_eq!(
-            decode.fetch("prefill", "key", Some(1), LONG).await.unwrap(),
-            published(2, b"2")
-        );
-        assert_eq!(
-            prefill.fetch_blocking("prefill", "key", None, LONG).unwrap(),
-            published(2, b"2")
-        );
+        assert_eq!(decode.fetch("prefill", "key", Some(1), LONG).await.unwrap(), published(2, b"2"));
+        assert_eq!(prefill.fetch_blocking("prefill", "key", None, LONG).unwrap(), published(2, b"2"));
         // A fetch that is dropped while it waits is over.
         let mut fetch = decode.fetch("prefill", "never", None, LONG);
         let polled = std::future::poll_fn(|context| std::task::Poll::Ready(fetch.as_mut().poll(context))).await;

@@ -100,10 +100,7 @@ fn garbage_is_survived() {
         assert!(answer.is_empty() || answer.starts_with(b"PGFr"), "{bytes:?} {answer:?}");
     }
     board.publish_blocking("key", b"value".to_vec()).unwrap();
-    assert_eq!(
-        other.fetch_blocking("board", "key", None, LONG).unwrap().bytes,
-        b"value"
-    );
+    assert_eq!(other.fetch_blocking("board", "key", None, LONG).unwrap().bytes, b"value");
 }
 
 /// More connections than there are places: each leaves its place when its client goes, in the middle of a wait too.
@@ -122,10 +119,7 @@ fn clients_that_leave_leave_their_places() {
         .collect();
     drop(connections);
     board.publish_blocking("key", b"value".to_vec()).unwrap();
-    assert_eq!(
-        other.fetch_blocking("board", "key", None, LONG).unwrap().bytes,
-        b"value"
-    );
+    assert_eq!(other.fetch_blocking("board", "key", None, LONG).unwrap().bytes, b"value");
 }
 
 /// What listens at a peer's address may be something else altogether.
@@ -139,12 +133,7 @@ fn an_answer_that_is_none_is_named() {
         }
     });
     let board = board_with("board", &[("web", &address)]);
-    let error = board
-        .fetch_blocking("web", "key", None, std::time::Duration::from_millis(100))
-        .unwrap_err();
+    let error = board.fetch_blocking("web", "key", None, std::time::Duration::from_millis(100)).unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("no Pegaflow rendezvous answer") || text.contains("reset"),
-        "{text}"
-    );
+    assert!(text.contains("no Pegaflow rendezvous answer") || text.contains("reset"), "{text}");
 }

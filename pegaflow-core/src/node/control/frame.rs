@@ -21,13 +21,7 @@ pub(crate) const MAX_FILES: usize = IMPORT_BATCH * Parcel::MAX_FILES;
 #[derive(Debug)]
 pub(crate) enum Frame {
     /// Dialler: who I am, whom I mean, my end of the channel.
-    Hello {
-        versions: (u16, u16),
-        backend: String,
-        to: (String, u64),
-        class: Class,
-        met: Met,
-    },
+    Hello { versions: (u16, u16), backend: String, to: (String, u64), class: Class, met: Met },
     /// Dialled: my end, and the channel's epoch.
     Welcome { version: u16, epoch: u64, met: Met },
     /// Dialled: no.
@@ -37,12 +31,7 @@ pub(crate) enum Frame {
     /// Either: no more will come, in order.
     Bye,
     /// Importer: regions `first..first + count` of the grant.
-    Import {
-        request: u32,
-        epoch: u64,
-        first: u32,
-        count: u32,
-    },
+    Import { request: u32, epoch: u64, first: u32, count: u32 },
     /// Owner: here they are.
     Granted { request: u32, parcels: Vec<Parcel> },
     /// Owner: no, because.
@@ -55,13 +44,7 @@ impl Frame {
         let mut files = Vec::new();
         let mut to = Writer(vec![0; HEADER]);
         let kind: u8 = match self {
-            Self::Hello {
-                versions,
-                backend,
-                to: (name, incarnation),
-                class,
-                met,
-            } => {
+            Self::Hello { versions, backend, to: (name, incarnation), class, met } => {
                 to.u16(versions.0).u16(versions.1).bytes(backend.as_bytes());
                 to.bytes(name.as_bytes()).u64(incarnation).u8(class as u8);
                 write_met(&mut to, met, &mut files);
@@ -78,12 +61,7 @@ impl Frame {
             }
             Self::Ready => 4,
             Self::Bye => 5,
-            Self::Import {
-                request,
-                epoch,
-                first,
-                count,
-            } => {
+            Self::Import { request, epoch, first, count } => {
                 to.u32(request).u64(epoch).u32(first).u32(count);
                 6
             }
@@ -123,35 +101,21 @@ impl Frame {
                 },
                 met: read_met(&mut from, &mut files)?,
             },
-            2 => Self::Welcome {
-                version: from.u16()?,
-                epoch: from.u64()?,
-                met: read_met(&mut from, &mut files)?,
-            },
+            2 => Self::Welcome { version: from.u16()?, epoch: from.u64()?, met: read_met(&mut from, &mut files)? },
             3 => Self::Refuse(Refusal::from_wire(from.u8()?)),
             4 => Self::Ready,
             5 => Self::Bye,
-            6 => Self::Import {
-                request: from.u32()?,
-                epoch: from.u64()?,
-                first: from.u32()?,
-                count: from.u32()?,
-            },
+            6 => Self::Import { request: from.u32()?, epoch: from.u64()?, first: from.u32()?, count: from.u32()? },
             7 => {
                 let request = from.u32()?;
                 let count = from.u32()? as usize;
                 if count > IMPORT_BATCH {
                     return from.fail("more regions than are ever asked");
                 }
-                let parcels = (0..count)
-                    .map(|_| read_parcel(&mut from, &mut files))
-                    .collect::<Result<_, _>>()?;
+                let parcels = (0..count).map(|_| read_parcel(&mut from, &mut files)).collect::<Result<_, _>>()?;
                 Self::Granted { request, parcels }
             }
-            8 => Self::Denied {
-                request: from.u32()?,
-                why: from.text()?.to_owned(),
-            },
+            8 => Self::Denied { request: from.u32()?, why: from.text()?.to_owned() },
             _ => return from.fail("no kind of frame"),
         };
         from.end()?;
@@ -164,18 +128,8 @@ impl Frame {
 
 fn write_met(to: &mut Writer, met: Met, files: &mut Vec<std::os::fd::OwnedFd>) {
     to.bytes(met.name.as_bytes()).u64(met.incarnation);
-    let Bounds {
-        transfers,
-        blocks,
-        messages,
-        message_bytes,
-        counters,
-    } = met.bounds;
-    to.u32(transfers)
-        .u32(blocks)
-        .u32(messages)
-        .u32(message_bytes)
-        .u32(counters);
+    let Bounds { transfers, blocks, messages, message_bytes, counters } = met.bounds;
+    to.u32(transfers).u32(blocks).u32(messages).u32(message_bytes).u32(counters);
     to.bytes(&met.parcel.bytes).u32(narrow(met.parcel.files.len()));
     files.extend(met.parcel.files);
 }
@@ -192,12 +146,7 @@ fn read_met(from: &mut Reader<'_>, files: &mut impl Iterator<Item = std::os::fd:
     if bounds.check().is_err() {
         return from.fail("bounds out of range");
     }
-    Ok(Met {
-        name,
-        incarnation,
-        bounds,
-        parcel: read_parcel(from, files)?,
-    })
+    Ok(Met { name, incarnation, bounds, parcel: read_parcel(from, files)? })
 }
 
 fn read_parcel(
@@ -213,10 +162,7 @@ fn read_parcel(
     if files.len() < count {
         return from.fail("descriptors missing");
     }
-    Ok(Parcel {
-        bytes: bytes.to_vec(),
-        files,
-    })
+    Ok(Parcel { bytes: bytes.to_vec(), files })
 }
 
 fn narrow(length: usize) -> u32 {
@@ -229,45 +175,22 @@ mod tests {
     use super::*;
 
     fn met() -> Met {
-        let parcel = Parcel {
-            bytes: vec![1, 2, 3],
-            files: Vec::new(),
-        };
-        Met {
-            name: "a".to_owned(),
-            incarnation: 3,
-            bounds: Bounds::of(Class::Kv),
-            parcel,
-        }
+        let parcel = Parcel { bytes: vec![1, 2, 3], files: Vec::new() };
+        Met { name: "a".to_owned(), incarnation: 3, bounds: Bounds::of(Class::Kv), parcel }
     }
 
     fn again(frame: Frame) -> Result<Frame, WireError> {
         let Parcel { bytes, files } = frame.encode();
-        Frame::decode(
-            bytes[4],
-            Parcel {
-                bytes: bytes[HEADER..].to_vec(),
-                files,
-            },
-        )
+        Frame::decode(bytes[4], Parcel { bytes: bytes[HEADER..].to_vec(), files })
     }
 
     #[test]
     fn frames_are_read_back() {
         let to = ("b".to_owned(), 9);
-        let hello = Frame::Hello {
-            versions: VERSIONS,
-            backend: "shm".to_owned(),
-            to,
-            class: Class::Bulk,
-            met: met(),
-        };
+        let hello = Frame::Hello { versions: VERSIONS, backend: "shm".to_owned(), to, class: Class::Bulk, met: met() };
         let said = format!("{hello:?}");
         assert_eq!(format!("{:?}", again(hello).unwrap()), said);
-        let denied = Frame::Denied {
-            request: 4,
-            why: "stale".to_owned(),
-        };
+        let denied = Frame::Denied { request: 4, why: "stale".to_owned() };
         assert!(matches!(again(denied), Ok(Frame::Denied { request: 4, why }) if why == "stale"));
     }
 
@@ -278,19 +201,11 @@ mod tests {
             let length = (round % 97) as usize;
             let bytes = (0..length)
                 .map(|_| {
-                    random = random
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1_442_695_040_888_963_407);
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     (random >> 56) as u8
                 })
                 .collect();
-            let _ = Frame::decode(
-                (round % 12) as u8,
-                Parcel {
-                    bytes,
-                    files: Vec::new(),
-                },
-            );
+            let _ = Frame::decode((round % 12) as u8, Parcel { bytes, files: Vec::new() });
         }
     }
 }

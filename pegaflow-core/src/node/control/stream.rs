@@ -68,10 +68,7 @@ impl Stream {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
             let mut beside = SendAncillaryBuffer::new(&mut space);
             if !files.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(&files)) {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "too many descriptors in a frame",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors in a frame"));
             }
             let rest = [IoSlice::new(&parcel.bytes[self.sent..])];
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -108,10 +105,7 @@ impl Stream {
                     }
                 }
                 if got.flags.contains(ReturnFlags::CTRUNC) || self.files.len() > 2 * MAX_FILES {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "more descriptors than a frame carries",
-                    ));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "more descriptors than a frame carries"));
                 }
                 self.received.extend(&chunk[..got.bytes]);
                 Ok(got.bytes > 0)
@@ -141,8 +135,6 @@ impl Stream {
         let bytes = rest[..length].to_vec();
         self.received.drain(..HEADER + length);
         let files = self.files.drain(..usize::from(files)).collect();
-        Frame::decode(kind, Parcel { bytes, files })
-            .map(Some)
-            .map_err(|error| garbage(error.to_string()))
+        Frame::decode(kind, Parcel { bytes, files }).map(Some).map_err(|error| garbage(error.to_string()))
     }
 }

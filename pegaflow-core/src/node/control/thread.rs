@@ -101,12 +101,7 @@ impl State {
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, listener.fd(), EventData::new_u64(LISTENER), EventFlags::IN)?;
-        epoll::add(
-            &epoll,
-            mailbox.wake.as_fd(),
-            EventData::new_u64(MAILBOX),
-            EventFlags::IN,
-        )?;
+        epoll::add(&epoll, mailbox.wake.as_fd(), EventData::new_u64(MAILBOX), EventFlags::IN)?;
         Ok(Self {
             identity,
             listener,
@@ -122,10 +117,7 @@ impl State {
     }
 
     pub(crate) fn run(mut self) {
-        let mut events = [Event {
-            flags: EventFlags::empty(),
-            data: EventData::new_u64(0),
-        }; 32];
+        let mut events = [Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 32];
         loop {
             let count = match epoll::wait(&self.epoll, &mut events[..], self.nearest().as_ref()) {
                 Ok(count) => count,
@@ -159,17 +151,9 @@ impl State {
         let now = Instant::now();
         let wait = |dial: &Dial| {
             let left = dial.until.saturating_duration_since(now);
-            if dial.connection.is_none() {
-                left.min(DIAL_AGAIN)
-            } else {
-                left
-            }
+            if dial.connection.is_none() { left.min(DIAL_AGAIN) } else { left }
         };
-        self.dials
-            .iter()
-            .map(wait)
-            .min()
-            .and_then(|left| Timespec::try_from(left).ok())
+        self.dials.iter().map(wait).min().and_then(|left| Timespec::try_from(left).ok())
     }
 
     fn command(&mut self, command: Command) {
@@ -178,32 +162,13 @@ impl State {
                 for (&connection, known) in &mut self.connections {
                     if let Some((_, peer)) = known.unclaimed.take_if(|(wanted, _)| *wanted == class) {
                         known.inbox = Some(Arc::clone(&inbox));
-                        inbox.put(Note::Hello {
-                            connection,
-                            class,
-                            peer,
-                        });
+                        inbox.put(Note::Hello { connection, class, peer });
                     }
                 }
                 self.listening.insert(class, inbox);
             }
-            Command::Dial {
-                address,
-                class,
-                channel,
-                inbox,
-                met,
-                until,
-            } => {
-                self.dials.push(Dial {
-                    address,
-                    class,
-                    channel,
-                    inbox,
-                    met: Some(met),
-                    connection: None,
-                    until,
-                });
+            Command::Dial { address, class, channel, inbox, met, until } => {
+                self.dials.push(Dial { address, class, channel, inbox, met: Some(met), connection: None, until });
             }
             Command::GiveUp { channel } => self.give_up(|dial| dial.channel == channel),
             Command::Send { connection, frame } => {
@@ -220,26 +185,12 @@ impl State {
                     let _ = known.stream.flush();
                 }
             }
-            Command::Fetch {
-                connection,
-                epoch,
-                first,
-                count,
-                answer,
-            } => {
+            Command::Fetch { connection, epoch, first, count, answer } => {
                 if let Some(known) = self.connections.get_mut(&connection) {
                     let request = known.next_request;
                     known.next_request = request.wrapping_add(1);
                     known.asked.push_back((request, answer));
-                    self.send(
-                        connection,
-                        Frame::Import {
-                            request,
-                            epoch,
-                            first,
-                            count,
-                        },
-                    );
+                    self.send(connection, Frame::Import { request, epoch, first, count });
                 } else {
                     let _ = answer.try_send(Err("the channel's connection has ended".to_owned()));
                 }
@@ -291,18 +242,7 @@ impl State {
         let stream = Stream::new(socket);
         let asked = VecDeque::new();
         let (next_request, unclaimed, imported) = (0, None, Vec::new());
-        self.connections.insert(
-            id,
-            Connection {
-                stream,
-                stage,
-                inbox,
-                asked,
-                next_request,
-                unclaimed,
-                imported,
-            },
-        );
+        self.connections.insert(id, Connection { stream, stage, inbox, asked, next_request, unclaimed, imported });
         Ok(id)
     }
 
@@ -349,17 +289,10 @@ impl State {
     /// Asks to be told of writability only while something waits for it.
     fn watch(&self, id: ConnectionId) {
         if let Some(known) = self.connections.get(&id) {
-            let out = if known.stream.waits() {
-                EventFlags::OUT
-            } else {
-                EventFlags::empty()
-            };
-            if let Err(errno) = epoll::modify(
-                &self.epoll,
-                known.stream.fd(),
-                EventData::new_u64(id.0),
-                EventFlags::IN | out,
-            ) {
+            let out = if known.stream.waits() { EventFlags::OUT } else { EventFlags::empty() };
+            if let Err(errno) =
+                epoll::modify(&self.epoll, known.stream.fd(), EventData::new_u64(id.0), EventFlags::IN | out)
+            {
                 tracing::error!(node = %self.identity.name, %errno, "a control connection can't be watched");
             }
         }
@@ -396,16 +329,7 @@ impl State {
             return Ok(());
         };
         match (frame, known.stage) {
-            (
-                Frame::Hello {
-                    versions,
-                    backend,
-                    to,
-                    class,
-                    met,
-                },
-                Stage::Fresh,
-            ) => {
+            (Frame::Hello { versions, backend, to, class, met }, Stage::Fresh) => {
                 if let Some(why) = self.refusal(versions, &backend, &to) {
                     self.send(id, Frame::Refuse(why));
                     // It has been told; its end is not worth a note.
@@ -419,11 +343,7 @@ impl State {
                 match self.listening.get(&class) {
                     Some(inbox) => {
                         known.inbox = Some(Arc::clone(inbox));
-                        inbox.put(Note::Hello {
-                            connection: id,
-                            class,
-                            peer: met,
-                        });
+                        inbox.put(Note::Hello { connection: id, class, peer: met });
                     }
                     None => known.unclaimed = Some((class, met)),
                 }
@@ -436,12 +356,7 @@ impl State {
                 known.stage = Stage::Met;
                 self.dials.retain(|dial| dial.channel != channel);
                 if let Some(inbox) = &known.inbox {
-                    inbox.put(Note::Welcome {
-                        channel,
-                        connection: id,
-                        epoch,
-                        peer: met,
-                    });
+                    inbox.put(Note::Welcome { channel, connection: id, epoch, peer: met });
                 }
                 Ok(())
             }
@@ -459,15 +374,7 @@ impl State {
                 }
                 Ok(())
             }
-            (
-                Frame::Import {
-                    request,
-                    epoch,
-                    first,
-                    count,
-                },
-                Stage::Met,
-            ) => {
+            (Frame::Import { request, epoch, first, count }, Stage::Met) => {
                 let answer = match self.export(id, epoch, first as usize, count as usize) {
                     Ok(parcels) => Frame::Granted { request, parcels },
                     Err(why) => Frame::Denied { request, why },
@@ -501,9 +408,7 @@ impl State {
         count: usize,
     ) -> Result<Vec<crate::backend::Parcel>, String> {
         if count > IMPORT_BATCH {
-            return Err(format!(
-                "{count} regions asked at once: expected at most {IMPORT_BATCH}"
-            ));
+            return Err(format!("{count} regions asked at once: expected at most {IMPORT_BATCH}"));
         }
         let regions = self.registry.granted(epoch, id, first, count)?;
         let export = |region: &Arc<RegionInner>| self.domain.export(region.key).map_err(|error| error.to_string());
@@ -528,10 +433,7 @@ impl State {
                 if let Some(connection) = dial.connection {
                     self.connections.remove(&connection);
                 }
-                dial.inbox.put(Note::NotMet {
-                    channel: dial.channel,
-                    cause: Cause::Unreachable,
-                });
+                dial.inbox.put(Note::NotMet { channel: dial.channel, cause: Cause::Unreachable });
                 continue;
             }
             if self.dials[at].connection.is_none() {
@@ -579,9 +481,5 @@ impl Connection {
 }
 
 fn cause_of(error: &io::Error) -> Cause {
-    if error.kind() == io::ErrorKind::InvalidData {
-        GARBAGE_ON_CONTROL
-    } else {
-        Cause::PeerGone
-    }
+    if error.kind() == io::ErrorKind::InvalidData { GARBAGE_ON_CONTROL } else { Cause::PeerGone }
 }

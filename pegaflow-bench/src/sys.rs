@@ -1,0 +1,3 @@
+//! Where raw memory is touched.
+
+pub mod memcpy;

@@ -1,0 +1,145 @@
+//! Promise "one end": cancelled, past its deadline, or done; once, and quiet.
+
+use std::time::{Duration, Instant};
+
+use pegaflow_core::{Batch, Op, Outcome, Plan, Port, Submitted, Then, TransferId};
+
+use super::Case;
+use crate::{
+    pair::{Context, Pair},
+    side::far,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::both("cancelled_before_and_amid", cancelled),
+    Case::both("cancelled_messages_give_their_credit_back", cancelled_messages),
+    Case::both("deadline_that_has_passed", passed),
+    Case::both("deadline_is_never_early", never_early),
+];
+
+const BLOCK: u32 = 1 << 20;
+const BLOCKS: u32 = 8;
+const ALL: u64 = BLOCK as u64 * BLOCKS as u64;
+
+fn submit_until(pair: &mut Pair, plan: &Plan, deadline: Instant, tag: u64) -> TransferId {
+    let ids: Vec<u32> = (0..BLOCKS).collect();
+    let batch = Batch { plan, planes: 0..1, here: &ids, there: &ids, then: Then::Nothing, deadline, tag };
+    let channel = pair.channel;
+    match pair.here.port().submit(channel, &batch) {
+        Ok(Submitted::Accepted(id)) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A transfer that is cancelled, before and amid its way, ends once and never `Done` afterwards; its neighbours are
+/// not touched; one that has ended can't be cancelled.
+fn cancelled(context: &Context) {
+    let mut pair = Pair::new(context);
+    let (_here, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let copies = pair.capabilities().copies_in_poll;
+    for polls in 0..12 {
+        pair.here.log.ends.clear();
+        let before = submit_until(&mut pair, &plan, far(), 0);
+        let id = submit_until(&mut pair, &plan, far(), 1);
+        let after = submit_until(&mut pair, &plan, far(), 2);
+        for _ in 0..polls {
+            pair.here.turn();
+        }
+        let had_ended = pair.here.log.ends.iter().any(|end| end.tag == 1);
+        let withdrawn = pair.here.port().cancel(id);
+        assert!(!pair.here.port().cancel(id), "it can't be cancelled twice");
+        let end = pair.here.end_of(1);
+        assert_eq!(end.outcome == Outcome::Cancelled, withdrawn);
+        assert!(!(had_ended && withdrawn));
+        assert!(end.bytes <= ALL && end.id == id);
+        if polls == 0 && copies {
+            assert!(withdrawn && end.bytes == 0 && end.quiet, "nothing was posted: {end:?}");
+        }
+        pair.here.done(0);
+        pair.here.done(2);
+        for id in [before, id, after] {
+            assert!(!pair.here.port().cancel(id), "it has ended");
+        }
+        for _ in 0..20 {
+            pair.here.turn();
+        }
+        assert_eq!(pair.here.log.ends.len(), 3, "each ended once");
+    }
+}
+
+/// What was withdrawn takes no credit along.
+fn cancelled_messages(context: &Context) {
+    let mut pair = Pair::new(context);
+    let on = pair.channel;
+    let mut sent = Vec::new();
+    for round in 0..200_u64 {
+        let id = pair.here.send(on, &round.to_le_bytes(), round);
+        let withdrawn = round % 3 == 0 && pair.here.port().cancel(id);
+        let end = pair.here.end_of(round);
+        assert_eq!(end.outcome == Outcome::Cancelled, withdrawn);
+        if !withdrawn {
+            sent.push(round.to_le_bytes().to_vec());
+        }
+        if sent.len() == 8 {
+            assert_eq!(pair.messages(8, true), sent, "those that were not withdrawn, in order");
+            sent.clear();
+        }
+    }
+}
+
+/// A deadline in the past ends the transfer at the first progress after it.
+fn passed(context: &Context) {
+    let mut pair = Pair::new(context);
+    let (_here, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let copies = pair.capabilities().copies_in_poll;
+    for tag in 0..10 {
+        let deadline = if tag % 2 == 0 { Instant::now() } else { Instant::now() + Duration::from_millis(2) };
+        submit_until(&mut pair, &plan, deadline, tag);
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        pair.here.turn();
+        let end = pair.here.end_of(tag);
+        if copies {
+            // One poll moves a chunk of it at most.
+            assert_eq!(end.outcome, Outcome::DeadlinePassed);
+            assert!(end.bytes < ALL && end.quiet, "{end:?}");
+        } else {
+            assert!(matches!(end.outcome, Outcome::DeadlinePassed | Outcome::Done), "{end:?}");
+        }
+        pair.here.quiet();
+    }
+    // The channel works on.
+    submit_until(&mut pair, &plan, far(), 100);
+    pair.here.done(100);
+    assert_eq!(pair.here.log.ends.len(), 11, "each ended once");
+}
+
+/// No transfer ends for its deadline before the deadline.
+fn never_early(context: &Context) {
+    let mut pair = Pair::new(context);
+    let (_here, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let start = Instant::now();
+    let deadline = |tag: u64| {
+        if tag % 5 == 4 { start + Duration::from_secs(600) } else { start + Duration::from_millis(tag * 3) }
+    };
+    for tag in 0..40 {
+        submit_until(&mut pair, &plan, deadline(tag), tag);
+    }
+    let mut seen = 0;
+    pair.here.until("all ends", |side| {
+        let now = Instant::now();
+        for end in &side.log.ends[seen..] {
+            match end.outcome {
+                // `now` is later than the event: an early end is one that `now` still shows.
+                Outcome::DeadlinePassed => assert!(now >= deadline(end.tag), "transfer {} ended early", end.tag),
+                Outcome::Done => assert_eq!(end.bytes, ALL),
+                other => panic!("{other:?}"),
+            }
+            if end.tag % 5 == 4 {
+                assert_eq!(end.outcome, Outcome::Done, "its deadline is far");
+            }
+        }
+        seen = side.log.ends.len();
+        (seen == 40).then_some(())
+    });
+    pair.here.quiet();
+}

@@ -1,0 +1,194 @@
+//! Where the agent lives: a thread of this process, or this binary started again. Bounded in every wait, ended on drop.
+
+use std::{
+    io::{BufRead, Write},
+    process::{Child, ChildStdin, Command as Process, ExitCode, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal};
+
+use crate::{
+    Backend, agent,
+    protocol::{Command, Reply},
+    side::PATIENCE,
+};
+
+/// Set in the environment of a child: it is an agent.
+const AGENT: &str = "PEGAFLOW_CONFORMANCE_AGENT";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    OneProcess,
+    TwoProcesses,
+}
+
+impl Placement {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::OneProcess => "one_process",
+            Self::TwoProcesses => "two_processes",
+        }
+    }
+}
+
+/// How long the cases that watch memory do so.
+pub(crate) fn watch_time() -> Duration {
+    let seconds = std::env::var("PEGAFLOW_SECONDS").ok();
+    let seconds = seconds.map(|text| text.parse().expect("PEGAFLOW_SECONDS is a number of seconds"));
+    Duration::from_secs_f64(seconds.unwrap_or(2.0))
+}
+
+/// The driver's handle to the agent.
+pub(crate) struct Peer {
+    to: To,
+    replies: Receiver<Reply>,
+}
+
+enum To {
+    Thread { commands: Option<Sender<Command>>, thread: Option<JoinHandle<()>> },
+    Child { commands: ChildStdin, child: Child },
+}
+
+impl Peer {
+    pub(crate) fn start(backend: Backend, placement: Placement) -> Self {
+        let (reply, replies) = channel();
+        let to = match placement {
+            Placement::OneProcess => {
+                let (commands, receiver) = channel();
+                let thread = std::thread::Builder::new()
+                    .name("agent".to_owned())
+                    .spawn(move || agent::serve(backend, &receiver, |one| drop(reply.send(one))))
+                    .expect("a thread");
+                To::Thread { commands: Some(commands), thread: Some(thread) }
+            }
+            Placement::TwoProcesses => {
+                let mut child = Process::new(std::env::current_exe().expect("the path of this binary"))
+                    .env(AGENT, "1")
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .expect("this binary, again");
+                let commands = child.stdin.take().expect("asked for");
+                let output = child.stdout.take().expect("asked for");
+                std::thread::spawn(move || {
+                    for line in std::io::BufReader::new(output).lines().map_while(Result::ok) {
+                        let one = serde_json::from_str(&line)
+                            .unwrap_or_else(|error| Reply::Failed(format!("no reply: {error}: {line}")));
+                        if reply.send(one).is_err() {
+                            return;
+                        }
+                    }
+                });
+                To::Child { commands, child }
+            }
+        };
+        Self { to, replies }
+    }
+
+    /// Gives a command without waiting for its answer, which [`Peer::answer`] must then take.
+    #[track_caller]
+    pub(crate) fn begin(&mut self, command: Command) {
+        match &mut self.to {
+            To::Thread { commands, .. } => {
+                commands.as_ref().expect("kept until the drop").send(command).expect("the agent's thread has ended")
+            }
+            To::Child { commands, .. } => {
+                let mut line = serde_json::to_string(&command).expect("a command");
+                line.push('\n');
+                commands.write_all(line.as_bytes()).expect("the agent's process has ended");
+            }
+        }
+    }
+
+    /// The answer to the last command, if it comes within `wait`.
+    #[track_caller]
+    pub(crate) fn answer_within(&mut self, wait: Duration) -> Option<Reply> {
+        match self.replies.recv_timeout(wait) {
+            Ok(Reply::Failed(why)) => panic!("the agent: {why}"),
+            Ok(reply) => Some(reply),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the agent has ended"),
+        }
+    }
+
+    /// The answer to the last command. The agent's own waits are bounded; this bound is above theirs.
+    #[track_caller]
+    pub(crate) fn answer(&mut self) -> Reply {
+        self.answer_within(2 * PATIENCE + watch_time()).expect("no answer from the agent")
+    }
+
+    /// Gives a command and waits for its answer. Nothing is polled here meanwhile.
+    #[track_caller]
+    pub(crate) fn call(&mut self, command: Command) -> Reply {
+        self.begin(command);
+        self.answer()
+    }
+
+    /// Sends a signal to the agent's process.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        match &mut self.to {
+            To::Child { child, .. } => {
+                rustix::process::kill_process(Pid::from_child(child), signal).expect("the child is not reaped yet");
+            }
+            To::Thread { .. } => panic!("a thread takes no signal: the case is for two processes"),
+        }
+    }
+
+    /// Kills the agent's process and reaps it.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        if let To::Child { child, .. } = &mut self.to {
+            child.wait().expect("a child that was killed");
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        match &mut self.to {
+            To::Thread { commands, thread } => {
+                *commands = None;
+                if let Some(thread) = thread.take() {
+                    // Its waits are bounded; a panic in it was told by the panic hook.
+                    let _ = thread.join();
+                }
+            }
+            To::Child { child, .. } => {
+                // It may have ended by itself.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// Whether this process was started as an agent.
+pub(crate) fn is_agent() -> bool {
+    std::env::var_os(AGENT).is_some()
+}
+
+/// The agent's process: commands on standard input, answers on standard output, one JSON value a line. It ends with
+/// its input, whatever it is doing: so it never outlives the driver.
+pub(crate) fn run_agent(backend: Backend) -> ExitCode {
+    let (sender, commands) = channel();
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            let Ok(command) = serde_json::from_str(&line) else { break };
+            if sender.send(command).is_err() {
+                break;
+            }
+        }
+        std::process::exit(0);
+    });
+    agent::serve(backend, &commands, |reply| {
+        let mut line = serde_json::to_string(&reply).expect("a reply");
+        line.push('\n');
+        let mut output = std::io::stdout().lock();
+        // Where it fails the driver is gone, and so will this process be.
+        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+    });
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,28 @@
+//! The example that the README shows, run as a person runs it.
+
+use std::{path::PathBuf, process::Command};
+
+/// `cargo test` has built it beside this test's own folder.
+fn example() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    own.parent().and_then(|deps| deps.parent()).unwrap().join("examples/two_processes")
+}
+
+#[test]
+fn two_processes_move_two_blocks() {
+    let output = Command::new(example()).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("decode: page 7 begins with \"hello\""), "{out}{err}");
+    assert!(out.contains("outcome: Done") && out.contains("bytes: 32768"), "{out}{err}");
+}
+
+#[test]
+fn it_is_as_short_as_it_says_and_the_readme_shows_it() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("examples/two_processes.rs")).unwrap();
+    assert!(text.lines().count() <= 60, "{} lines", text.lines().count());
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let code = text.split_once("\n\n").unwrap().1;
+    assert!(readme.contains(code), "README.md does not show examples/two_processes.rs as it is");
+}
