@@ -7,9 +7,7 @@ use pegaflow_core::{
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
 };
 
-use crate::{ShmConfig, progress::ShmEngine, region::Registrations};
-
-pub(crate) const NAME: &str = "shm";
+use crate::{ShmConfig, error::NAME, progress::ShmEngine, region::Registrations};
 
 /// Most channels of one port.
 const MAX_CHANNELS: u16 = 256;

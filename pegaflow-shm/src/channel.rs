@@ -8,7 +8,7 @@ use std::{
 use pegaflow_core::{BackendError, Bounds, Cause, CounterId, CounterTable, backend::Parcel};
 
 use crate::{
-    backend::NAME,
+    error::{NAME, failed},
     sys::{Segment, Shape},
 };
 
@@ -45,7 +45,7 @@ impl Link {
     pub(crate) fn open(bounds: &Bounds, wake: &OwnedFd) -> Result<(Self, Parcel), BackendError> {
         let shape = Shape::of(bounds);
         let (incoming, file) = Segment::create(shape)?;
-        let wake = wake.try_clone().map_err(crate::region::failed("dup of an eventfd"))?;
+        let wake = wake.try_clone().map_err(failed("dup of an eventfd"))?;
         let link = Self {
             incoming,
             shape,

@@ -8,6 +8,7 @@
 mod backend;
 mod channel;
 mod config;
+mod error;
 mod progress;
 mod region;
 mod sys;

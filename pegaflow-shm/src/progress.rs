@@ -12,7 +12,11 @@ use pegaflow_core::{
 };
 use rustix::event::EventfdFlags;
 
-use crate::{backend::NAME, channel::Link, region::failed, sys};
+use crate::{
+    channel::Link,
+    error::{NAME, failed},
+    sys,
+};
 
 #[derive(Debug)]
 pub(crate) struct ShmEngine {

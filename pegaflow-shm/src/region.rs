@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    io,
     os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,7 +11,10 @@ use pegaflow_core::{
     backend::{Imported, LocalKey, Parcel},
 };
 
-use crate::{backend::NAME, sys::Mapped};
+use crate::{
+    error::{NAME, failed},
+    sys::Mapped,
+};
 
 /// The files under this side's regions, by key. Memory without a file has an entry too: it can be copied from and to,
 /// and not shown to a peer.
@@ -66,12 +68,4 @@ pub(crate) fn import(parcel: Parcel, bytes: u64) -> Result<Imported, BackendErro
     };
     let mapped = Mapped::of_peer(file, bytes)?;
     Ok(Imported { base: mapped.base().as_ptr() as u64, key: 0, keep: Arc::new(mapped) })
-}
-
-pub(crate) fn failed(call: &'static str) -> impl Fn(io::Error) -> BackendError {
-    move |source| BackendError {
-        backend: NAME,
-        message: format!("{call} failed: {source}"),
-        source: Some(Box::new(source)),
-    }
 }

@@ -20,7 +20,7 @@ const POISON: u8 = 0xa5;
 /// What the decode side measured and found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Decoded {
-    /// From the prefill side's word that layer 0 comes, to its count; by round.
+    /// From asking for the layers to the first one's count, in this side's clock; by round.
     pub(crate) first_layer_us: Vec<f64>,
     /// To the last layer's count.
     pub(crate) last_layer_us: Vec<f64>,
@@ -69,13 +69,15 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
     'rounds: for round in 0..job.rounds {
         let pages = super::scattered(pool.pages(), job.blocks(), &mut random)?;
         session.publish(keys::PAGES, serde_json::to_vec(&pages)?)?;
+        line.say(Word::Pages)?;
+        line.hear(Word::Filled)?;
         for phase in job.phases(round, maps) {
             pool.for_each(job, round, &pages, |_, region, offset, buffer| {
                 buffer.fill(POISON);
                 Ok(region.write(offset, buffer)?)
             })?;
-            line.say(Word::Ready)?;
             if phase.copy {
+                line.say(Word::Ready)?;
                 line.hear(Word::Copied)?;
             } else {
                 let cpu = cpu_seconds();
@@ -98,7 +100,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
     Ok(done)
 }
 
-/// Waits for each layer's count, and notes when the first and the last came.
+/// Asks for the layers, waits for each one's count, and notes when the first and the last came.
 fn await_layers(
     session: &Session,
     job: &Job,
@@ -107,8 +109,8 @@ fn await_layers(
     round: u32,
     done: &mut Decoded,
 ) -> Result<(), Failure> {
-    line.hear(Word::Go)?;
     let start = Instant::now();
+    line.say(Word::Ready)?;
     let until = start + PATIENCE;
     let expected = u64::from(round) + 1;
     for (layer, counter) in (0..).zip(counters) {

@@ -21,10 +21,12 @@ pub(crate) const PEER_CLOSED: &str = "the peer closed the channel";
 pub(crate) enum Word {
     /// Decode: grant and counters are published.
     Open,
-    /// Decode: this round's pages are published and poisoned, go.
+    /// Decode: this round's page numbers are published.
+    Pages,
+    /// Prefill: its pages hold this round's contents.
+    Filled,
+    /// Decode: its pages are poisoned, go.
     Ready,
-    /// Prefill: layer 0 comes next.
-    Go,
     /// Prefill: the plain copy is done.
     Copied,
     /// Decode: all rounds are verified, or one was not.
@@ -32,7 +34,7 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    const ALL: [Self; 5] = [Self::Open, Self::Ready, Self::Go, Self::Copied, Self::Over];
+    const ALL: [Self; 6] = [Self::Open, Self::Pages, Self::Filled, Self::Ready, Self::Copied, Self::Over];
 }
 
 pub(crate) struct Line {

@@ -49,17 +49,16 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
         bytes: 0,
     };
     for round in 0..job.rounds {
+        line.hear(Word::Pages)?;
+        let there: Vec<u32> = serde_json::from_slice(&session.fetch(&job.decode, keys::PAGES)?)?;
         let here = super::scattered(pool.pages(), job.blocks(), &mut random)?;
         pool.for_each(job, round, &here, |which, region, offset, buffer| {
             which.fill(buffer);
             Ok(region.write(offset, buffer)?)
         })?;
-        let mut there: Vec<u32> = Vec::new();
+        line.say(Word::Filled)?;
         for phase in job.phases(round, remote.mapped(0).is_some()) {
             line.hear(Word::Ready)?;
-            if there.is_empty() {
-                there = serde_json::from_slice(&session.fetch(&job.decode, keys::PAGES)?)?;
-            }
             if phase.copy {
                 done.copy_seconds.push(copy(job, &pool, &remote, &here, &there)?.as_secs_f64());
                 line.say(Word::Copied)?;
@@ -89,7 +88,6 @@ fn write(
     here: &[u32],
     there: &[u32],
 ) -> Result<Duration, Failure> {
-    line.say(Word::Go)?;
     let start = Instant::now();
     let deadline = start + PATIENCE;
     let mut ended = 0;

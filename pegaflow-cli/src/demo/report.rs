@@ -93,7 +93,7 @@ impl Report {
         row("moved", human(self.bytes), format!("a round, {} rounds", self.rounds));
         row("blocks", self.blocks.to_string(), format!("of {}, scattered on both sides", human(self.block_bytes)));
         row("verified", self.verified_blocks.to_string(), "blocks, each where it landed".to_owned());
-        row("first layer", millis(self.first_layer_us), "until its count was seen, decode side".to_owned());
+        row("first layer", millis(self.first_layer_us), "from decode's word until its count was seen there".to_owned());
         row("last layer", millis(self.last_layer_us), "likewise".to_owned());
         row("a layer, p50", millis(self.layer_p50_us), "first move to end, prefill side".to_owned());
         row("a layer, p99", millis(self.layer_p99_us), String::new());

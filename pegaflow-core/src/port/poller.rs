@@ -124,6 +124,7 @@ impl<S: Subscriber> Poller<S> {
         while let Some(&slot) = channel.queue.front()
             && channel.may_post
         {
+            let posted_at = channel.transfer(slot).posted_at.unwrap_or_else(Instant::now);
             let mut run = channel.run(slot);
             // SAFETY: every range that the run yields was checked when its plan was made and its ids when the batch
             // was submitted; the transfer holds the plan, which holds both sides' memory, until its parts are complete
@@ -131,8 +132,8 @@ impl<S: Subscriber> Poller<S> {
             let posted = unsafe { self.engine.post(link, &mut run) };
             let (cursor, finished, follows) = (run.cursor(), run.parts_finished(), run.follow() != Follow::Nothing);
             let transfer = channel.transfer(slot);
-            if transfer.posted_at.is_none() && (cursor != transfer.cursor || posted == Posted::All) {
-                transfer.posted_at = Some(Instant::now());
+            if cursor != transfer.cursor || posted == Posted::All {
+                transfer.posted_at = Some(posted_at);
             }
             transfer.posted_parts += cursor.moves() - transfer.cursor.moves();
             transfer.finished_parts += finished;

@@ -12,7 +12,7 @@ use rustix::{
     mm::{Advice, MapFlags, ProtFlags},
 };
 
-use crate::{backend::NAME, region::failed};
+use crate::error::{NAME, failed};
 
 /// Shared memory that stays mapped until this value is dropped.
 #[derive(Debug)]
