@@ -162,6 +162,22 @@ fn config(folder: &Path, more: &str) -> PathBuf {
 
 struct Running(Child);
 
+impl Running {
+    /// The decode node of [`config`], up.
+    fn decode(config: &str) -> Self {
+        let mut node = Command::new(env!("CARGO_BIN_EXE_pegaflow"))
+            .args(["node", "--name", "two", "--config", config])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(Self)
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("node `two` (decode) is up"), "{line}");
+        node
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -174,15 +190,7 @@ fn a_node_in_another_terminal_serves_demo_after_demo() {
     let folder = tempfile::tempdir().unwrap();
     let path = config(folder.path(), "");
     let path = path.to_str().unwrap();
-    let mut node = Command::new(env!("CARGO_BIN_EXE_pegaflow"))
-        .args(["node", "--name", "two", "--config", path])
-        .stdout(Stdio::piped())
-        .spawn()
-        .map(Running)
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert!(line.contains("node `two` (decode) is up"), "{line}");
+    let node = Running::decode(path);
     for _ in 0..2 {
         let output = small(&["--config", path]);
         let (out, err) = said(&output);
@@ -193,6 +201,7 @@ fn a_node_in_another_terminal_serves_demo_after_demo() {
     let output = pegaflow(&["node", "--name", "two", "--config", path]);
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).1.contains("running already"), "{}", said(&output).1);
+    drop(node);
 }
 
 #[test]
@@ -200,14 +209,8 @@ fn a_killed_node_ends_the_demo_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = config(folder.path(), "");
     let path = path.to_str().unwrap();
-    let mut node = Command::new(env!("CARGO_BIN_EXE_pegaflow"))
-        .args(["node", "--name", "two", "--config", path])
-        .stdout(Stdio::piped())
-        .spawn()
-        .map(Running)
-        .unwrap();
+    let node = Running::decode(path);
     let mut line = String::new();
-    BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_pegaflow"))
         .args([&SMALL[..13], &["--rounds", "1000", "--config", path]].concat())
         .stdin(Stdio::null())

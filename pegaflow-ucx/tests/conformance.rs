@@ -1,0 +1,9 @@
+//! The promises; until the backend is built, every case is listed as ignored, with the reason.
+
+use std::process::ExitCode;
+
+use pegaflow_conformance::Backend;
+
+fn main() -> ExitCode {
+    pegaflow_conformance::main(Backend { name: "ucx", open: pegaflow_ucx::open })
+}
