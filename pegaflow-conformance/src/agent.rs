@@ -146,6 +146,8 @@ impl Agent {
             }
             Command::Send { channel, message } => {
                 let channel = self.channel(channel);
+                // Dialled from here it may be up there only, so far.
+                self.side.up(channel);
                 self.side.send(channel, &message, u64::MAX);
                 let ends = self.side.log.ends.len();
                 self.side.until("the end of a message", |side| (side.log.ends.len() > ends).then_some(()));

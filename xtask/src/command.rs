@@ -1,6 +1,7 @@
 //! Running other programs: shown before they start, their output passed through as it comes.
 
 use std::env;
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -24,6 +25,53 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Error::Failed { command: shown, status }),
         Err(source) => Err(Error::Start { command: shown, source }),
+    }
+}
+
+/// What the test runners of one command counted, over all their binaries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+impl Tally {
+    /// Adds what a runner's closing line says; other lines say nothing.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split(['.', ';']) {
+            let Some((count, what)) = part.trim().split_once(' ') else { continue };
+            let Ok(count) = count.parse::<u64>() else { continue };
+            match what {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// As [`run`], for a command whose output has closing lines of test runners: passes it through, and adds them up.
+pub(crate) fn run_tests(command: &mut Command) -> Result<Tally, Error> {
+    let shown = shown(command);
+    println!("$ {shown}");
+    let start = |source| Error::Start { command: shown.clone(), source };
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(start)?;
+    let mut tally = Tally::default();
+    if let Some(output) = child.stdout.take() {
+        let (mut output, mut line, mut to) = (BufReader::new(output), Vec::new(), io::stdout().lock());
+        while output.read_until(b'\n', &mut line).map_err(start)? > 0 {
+            to.write_all(&line).and_then(|()| to.flush()).map_err(start)?;
+            tally.add(String::from_utf8_lossy(&line).trim_end());
+            line.clear();
+        }
+    }
+    match child.wait() {
+        Ok(status) if status.success() => Ok(tally),
+        Ok(status) => Err(Error::Failed { command: shown, status }),
+        Err(source) => Err(start(source)),
     }
 }
 
@@ -59,6 +107,15 @@ fn shown(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let mut tally = Tally::default();
+        tally.add("test result: ok. 18 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.29s");
+        tally.add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        tally.add("test some::name ... ok");
+        assert_eq!(tally, Tally { passed: 19, failed: 3, ignored: 2 });
+    }
 
     #[test]
     fn command_is_shown_as_it_is_typed() {

@@ -34,12 +34,12 @@ pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
     if !options.quick {
         needs::provide(options.no_install)?;
     }
-    command::run(&mut command::cargo(&["test", "--workspace", "--all-features", "--locked"]))?;
+    let tally = command::run_tests(&mut command::cargo(&["test", "--workspace", "--all-features", "--locked"]))?;
 
     println!();
-    println!("host tests passed");
     for absent in &ABSENT {
         println!("SKIPPED: {}: {}", absent.suite, absent.reason);
     }
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
     Ok(())
 }

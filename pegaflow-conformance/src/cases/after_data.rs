@@ -25,17 +25,24 @@ pub(super) const CASES: &[Case] = &[
 
 /// As many as there are credits for messages.
 const SLOTS: u64 = 16;
-const BLOCK_BYTES: u32 = 4096;
 const BLOCKS_PER_SLOT: u32 = 4;
 
 /// Promise "two things follow data": when the receiver sees the count, or the message, every byte of the transfer is
-/// there. The agent looks the moment it sees one; the driver sends as fast as it can.
+/// there. The agent looks the moment it sees one; the driver sends as fast as it can, short transfers and long ones.
 fn after_data(context: &Context, follows: &str) {
+    for block_bytes in [4096, 65_536] {
+        let checked = watched(context, follows, block_bytes);
+        let place = context.placement.name();
+        eprintln!("{follows} after {block_bytes}-byte blocks, {place}: {checked} looked at");
+    }
+}
+
+fn watched(context: &Context, follows: &str, block_bytes: u32) -> u64 {
     let mut pair = Pair::new(context);
     let blocks = BLOCKS_PER_SLOT * u32::try_from(SLOTS).expect("small");
-    let (here, there, plan) = pair.blocks(Op::Write, BLOCK_BYTES, blocks);
+    let (here, there, plan) = pair.blocks(Op::Write, block_bytes, blocks);
     let counter = (follows == "counter").then(|| pair.counter());
-    let slot_bytes = u64::from(BLOCK_BYTES * BLOCKS_PER_SLOT);
+    let slot_bytes = u64::from(block_bytes * BLOCKS_PER_SLOT);
     let mut bytes = vec![0; usize::try_from(slot_bytes).expect("small")];
     pair.peer.begin(Command::Watch {
         channel: pair.there,
@@ -45,7 +52,7 @@ fn after_data(context: &Context, follows: &str) {
         counter: counter.map(|counter| counter.handle),
     });
     let (mut sent, mut ended, mut acknowledged) = (0_u64, vec![true; usize::try_from(SLOTS).expect("small")], 0);
-    let until = Instant::now() + watch_time();
+    let until = Instant::now() + watch_time() / 2;
     let mut filled = false;
     let check = |pair: &mut Pair| assert!(pair.peer.answer_within(Duration::ZERO).is_none(), "it answered early");
     while Instant::now() < until {
@@ -60,8 +67,8 @@ fn after_data(context: &Context, follows: &str) {
                 filled = true;
             }
             let first = u32::try_from(slot).expect("small") * BLOCKS_PER_SLOT;
-            // Neither merged whole nor in order.
-            let ids = [first + 3, first, first + 1, first + 2];
+            // Not in order, and not merged; the last is moved last.
+            let ids = [first, first + 2, first + 1, first + 3];
             let number = sent.to_le_bytes();
             let then = counter.map_or(Then::Message(&number), |counter| Then::Count(counter.id));
             let submitted = pair.here.try_submit(pair.channel, &plan, &ids, then, slot);
@@ -70,7 +77,7 @@ fn after_data(context: &Context, follows: &str) {
                 sent += 1;
             }
         }
-        pair.here.turn();
+        let idle = pair.here.turn() == 0;
         if !pair.here.log.ends.is_empty() && pair.here.log.all_quiet() {
             for end in pair.here.log.ends.drain(..) {
                 ended[usize::try_from(end.tag).expect("small")] = true;
@@ -81,7 +88,7 @@ fn after_data(context: &Context, follows: &str) {
             acknowledged = u64::from_le_bytes(*bytes.first_chunk().expect("8 bytes"));
             pair.here.port().release(message.slot).expect("held");
         }
-        if !free {
+        if idle {
             std::thread::yield_now();
         }
         if sent % 256 == 0 {
@@ -94,8 +101,8 @@ fn after_data(context: &Context, follows: &str) {
         Reply::Value(checked) => checked,
         other => panic!("{other:?} for a number"),
     };
-    eprintln!("{follows} after data, {}: {checked} looked at", context.placement.name());
     assert!(checked > 0 && checked == sent, "{checked} of {sent} looked at");
+    checked
 }
 
 /// A message alone is sent after all that was submitted before on its channel: who sees it sees all their bytes.

@@ -28,6 +28,8 @@ fn no_allocation(context: &Context) {
     let mut pair = Pair::with(context, limits);
     let (_here, _there, plan) = pair.blocks(Op::Write, 512, 16);
     let counter = pair.counter();
+    // What it polled before the command would be in its log, and held.
+    pair.call(Command::Polling(false));
     pair.peer.begin(Command::Steady { messages: WARM + ROUNDS, warm: WARM });
     let channel = pair.channel;
     let port = pair.here.port();
@@ -85,6 +87,7 @@ fn no_allocation(context: &Context) {
     let here = allocations() - before;
     assert_eq!(here, 0, "allocations of the sender's thread in {ROUNDS} rounds ({full} times full)");
     let there = pair.answer();
+    pair.call(Command::Polling(true));
     assert!(
         matches!(there, crate::protocol::Reply::Value(0)),
         "allocations of the receiver's thread in {ROUNDS} messages: {there:?}"

@@ -335,7 +335,7 @@ impl<S: Subscriber> Port for Poller<S> {
     fn find(&self, peer: &str, class: Class) -> Option<ChannelId> {
         let fits = |channel: &&Channel| {
             let named = channel.peer.as_ref().is_some_and(|known| known.name == peer);
-            named && channel.class == class && matches!(channel.state, State::Up { .. })
+            named && channel.class == class && !channel.closing && matches!(channel.state, State::Up { .. })
         };
         let channels = self.active.iter().filter_map(|&link| self.channels[usize::from(link)].as_deref());
         channels.filter(fits).map(|channel| channel.id).max_by_key(|id| id.serial)
