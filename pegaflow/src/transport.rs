@@ -18,21 +18,47 @@ pub fn built() -> Vec<&'static str> {
 
 /// Opens the backend that the config names.
 pub(crate) fn open(config: &Config) -> Result<Arc<dyn Domain>, Error> {
-    let domain: Result<Arc<dyn Domain>, BackendError> = match config.backend {
-        #[cfg(feature = "shm")]
-        BackendName::Shm => pegaflow_shm::open(&pegaflow_shm::ShmConfig {
-            copy_chunk_bytes: config.transport.shm.copy_chunk_bytes.get(),
-        }),
-        #[cfg(feature = "rdma")]
-        BackendName::Rdma => pegaflow_rdma::open(),
-        #[cfg(feature = "ucx")]
-        BackendName::Ucx => pegaflow_ucx::open(),
-        #[allow(unreachable_patterns, reason = "reached where a feature is off")]
-        other => {
-            return Err(Error::NotInThisBuild { wanted: other.as_str(), built: built() });
-        }
+    let opened = match config.backend {
+        BackendName::Shm => shm(config),
+        BackendName::Rdma => rdma(),
+        BackendName::Ucx => ucx(),
     };
-    domain.map_err(Error::Unavailable)
+    let missing = || Error::NotInThisBuild { wanted: config.backend.as_str(), built: built() };
+    opened.ok_or_else(missing)?.map_err(Error::Unavailable)
+}
+
+/// A backend, or why it can't work here; `None` where this program was built without it.
+type Opened = Option<Result<Arc<dyn Domain>, BackendError>>;
+
+#[cfg(feature = "shm")]
+fn shm(config: &Config) -> Opened {
+    let copy_chunk_bytes = config.transport.shm.copy_chunk_bytes.get();
+    Some(pegaflow_shm::open(&pegaflow_shm::ShmConfig { copy_chunk_bytes }))
+}
+
+#[cfg(not(feature = "shm"))]
+fn shm(_config: &Config) -> Opened {
+    None
+}
+
+#[cfg(feature = "rdma")]
+fn rdma() -> Opened {
+    Some(pegaflow_rdma::open())
+}
+
+#[cfg(not(feature = "rdma"))]
+fn rdma() -> Opened {
+    None
+}
+
+#[cfg(feature = "ucx")]
+fn ucx() -> Opened {
+    Some(pegaflow_ucx::open())
+}
+
+#[cfg(not(feature = "ucx"))]
+fn ucx() -> Opened {
+    None
 }
 
 /// What core wants to know of a node, from the config.
