@@ -62,7 +62,10 @@ fn format(_: &CiOptions) -> Result<(), Error> {
 
 fn lints(_: &CiOptions) -> Result<(), Error> {
     let all = ["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"];
-    command::run(&mut command::cargo(&all))
+    command::run(&mut command::cargo(&all))?;
+    // A program that names its backends builds the front door with fewer.
+    let bare = ["clippy", "--package", "pegaflow", "--no-default-features", "--locked", "--", "-D", "warnings"];
+    command::run(&mut command::cargo(&bare))
 }
 
 fn docs(_: &CiOptions) -> Result<(), Error> {

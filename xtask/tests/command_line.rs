@@ -161,6 +161,7 @@ fn ci_runs_its_steps_in_order() {
         [
             "cargo fmt --all --check",
             "cargo clippy --workspace --all-targets --all-features --locked -- -D warnings",
+            "cargo clippy --package pegaflow --no-default-features --locked -- -D warnings",
             "cargo doc --workspace --no-deps --all-features --locked",
             "cargo deny check bans licenses sources",
             HOST_TESTS,
