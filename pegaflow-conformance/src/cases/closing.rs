@@ -18,7 +18,8 @@ pub(super) const CASES: &[Case] = &[
     Case::both("close_waits_for_what_was_accepted", close_with_queue),
     Case::both("messages_are_held_beyond_the_end", held_beyond),
     Case::both("a_late_id_hits_no_later_transfer", late_id),
-    Case::both("peer_closes_with_transfers_in_flight", peer_closes),
+    Case::both("peer_closes_with_transfers_in_flight", |context| peer_closes(context, false)),
+    Case::both("both_close_with_transfers_in_flight", |context| peer_closes(context, true)),
     Case::both("one_channel_closes_and_its_neighbour_lives", neighbour),
     Case::apart("peer_killed_while_idle", killed_idle),
     Case::apart("peer_killed_with_transfers_in_flight", killed_busy),
@@ -168,7 +169,7 @@ fn late_id(context: &Context) {
 }
 
 /// The peer closes: what is in flight here ends once each, `Done` or with that cause.
-fn peer_closes(context: &Context) {
+fn peer_closes(context: &Context, both: bool) {
     let mut pair = Pair::new(context);
     let (_here, _there, plan) = pair.blocks(Op::Write, 1 << 20, 8);
     let ids: Vec<u32> = (0..8).collect();
@@ -176,6 +177,10 @@ fn peer_closes(context: &Context) {
         pair.here.submit(pair.channel, &plan, &ids, Then::Nothing, tag);
     }
     pair.here.turn();
+    if both {
+        let channel = pair.channel;
+        pair.here.port().close(channel).expect("it is up");
+    }
     let there = pair.there;
     pair.peer.call(Command::Close { channel: there });
     assert_eq!(pair.here.end_of_channel(pair.channel), State::Closed);

@@ -1,12 +1,20 @@
 //! Promise "memory in flight stays": whichever handles are dropped, transfers end as if they were not.
 
-use pegaflow_core::{Op, State, Then};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use pegaflow_core::{
+    Cause, Class, Op, Outcome, Port, State, Submitted, Subscriber, Then,
+    observe::{Ended, On},
+};
 
 use super::Case;
 use crate::{
     pair::{Context, Pair},
     protocol::{Command, Reply, What},
-    side::read,
+    side::{PATIENCE, read},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -28,6 +36,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::both("port_dropped_in_flight", port_dropped),
     Case::both("peers_port_dropped_in_flight", peers_port_dropped),
+    Case::both("dropped_port_says_that_it_closed", dropped_port_says_why),
     Case::both("memory_is_mapped_while_an_import_lives", import_lives),
 ];
 
@@ -95,6 +104,37 @@ fn port_dropped(context: &Context) {
     // The node lives on: it can have another port.
     drop(plan);
     pair.here.node().port(()).expect("another port");
+}
+
+/// Outcomes, kept beyond the port that they are of.
+#[derive(Default, Clone)]
+struct Outcomes(Arc<Mutex<Vec<Outcome>>>);
+
+impl Subscriber for Outcomes {
+    fn ended(&mut self, _on: On, what: Ended) {
+        self.0.lock().expect("one thread").push(what.outcome);
+    }
+}
+
+/// A port that goes ends what it had accepted with the cause that is true: it was closed here, not by the peer.
+fn dropped_port_says_why(context: &Context) {
+    let pair = Pair::new(context);
+    let (node, outcomes) = (pair.here.node(), Outcomes::default());
+    let mut port = node.port(outcomes.clone()).expect("another port");
+    port.listen(Class::Activation).expect("nobody listens for it");
+    let channel = port.dial(&node.address(), Class::Activation, PATIENCE).expect("a dial to oneself");
+    let until = Instant::now() + PATIENCE;
+    while !matches!(port.state(channel), Some(State::Up { .. })) {
+        assert!(Instant::now() < until, "no channel to oneself");
+        port.poll(&mut []);
+    }
+    // No poll comes after it: where bytes move in `poll` it never leaves, and elsewhere it may be done already.
+    let sent = port.send(channel, b"last word", until, 1).expect("a message");
+    assert!(matches!(sent, Submitted::Accepted(_)), "{sent:?}");
+    drop(port);
+    let said = outcomes.0.lock().expect("one thread").clone();
+    assert!(said == [Outcome::Failed(Cause::ClosedHere)] || said == [Outcome::Done], "{said:?}");
+    assert!(!node.capabilities().copies_in_poll || said != [Outcome::Done], "{said:?}");
 }
 
 /// The peer's port goes while transfers of this side are queued: each ends once, and the channel ends.

@@ -229,6 +229,16 @@ impl<S: Subscriber> Poller<S> {
 
     /// Ends a channel: closes its link, ends its transfers, tells the state. Nothing happens to one that has ended.
     pub(super) fn finish(&mut self, link: Link, state: State) {
+        let cause = match state {
+            State::Broken(cause) => cause,
+            // This side closes only what is quiet, so what is in flight is cut off by the peer.
+            _ => Cause::PeerClosed,
+        };
+        self.finish_for(link, state, cause);
+    }
+
+    /// As [`finish`](Self::finish), where the transfers in flight end with a cause of their own.
+    fn finish_for(&mut self, link: Link, state: State, cause: Cause) {
         let Some(channel) = self.channels[link.index()].as_deref_mut() else {
             return;
         };
@@ -237,14 +247,9 @@ impl<S: Subscriber> Poller<S> {
         }
         self.engine.close(link);
         channel.silence();
-        let outcome = match state {
-            State::Broken(cause) => Outcome::Failed(cause),
-            _ if channel.closing => Outcome::Cancelled,
-            _ => Outcome::Failed(Cause::PeerClosed),
-        };
         let now = Instant::now();
         while let Some(slot) = channel.next_due(None) {
-            let ended = channel.end(slot, outcome, now);
+            let ended = channel.end(slot, Outcome::Failed(cause), now);
             self.subscriber.ended(channel.on(), ended);
         }
         channel.state = state;
@@ -443,11 +448,7 @@ impl<S: Subscriber> Drop for Poller<S> {
     fn drop(&mut self) {
         // Links first: then nothing touches the memory that the transfers in the tables hold.
         for at in 0..self.active.len() {
-            let link = Link(self.active[at]);
-            if let Some(channel) = self.channels[link.index()].as_deref_mut() {
-                channel.closing = true;
-            }
-            self.finish(link, State::Closed);
+            self.finish_for(Link(self.active[at]), State::Closed, Cause::ClosedHere);
         }
         self.node.control.forget(&self.inbox);
     }
