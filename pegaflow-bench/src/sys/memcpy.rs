@@ -14,17 +14,8 @@ pub struct Sides {
     pub to: *mut u8,
 }
 
-/// How far apart blocks lie, from the start of one to the start of the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Strides {
-    /// In memory that is read.
-    pub from_bytes: usize,
-    /// In memory that is written.
-    pub to_bytes: usize,
-}
-
 /// Copies, for each plane and each position `i`, block `here[i]` to block `there[i]`; blocks lie `block_bytes` apart.
-/// Gives how long it took.
+/// Adjacent blocks are not merged. Gives how long it took.
 ///
 /// # Panics
 /// Where the lists differ in length.
@@ -35,37 +26,14 @@ pub struct Strides {
 /// - No block of `from` overlaps one of `to`.
 #[must_use]
 pub unsafe fn copy(planes: &[Sides], block_bytes: usize, here: &[u32], there: &[u32]) -> Duration {
-    let strides = Strides { from_bytes: block_bytes, to_bytes: block_bytes };
-    // SAFETY: the caller's word, with blocks `block_bytes` apart.
-    unsafe { copy_strided(planes, block_bytes, strides, here, there) }
-}
-
-/// The same where blocks have other bytes between them, or lie in another order of dimensions on each side. Plane by
-/// plane, block by block, in the order of the lists: adjacent blocks are not merged.
-///
-/// # Panics
-/// Where the lists differ in length.
-///
-/// # Safety
-/// - For every plane, `block_bytes` bytes at `from + id * from_bytes` are readable for each id of `here`, and at
-///   `to + id * to_bytes` writable for each id of `there`, and no reference into them exists.
-/// - No block of `from` overlaps one of `to`.
-#[must_use]
-pub unsafe fn copy_strided(
-    planes: &[Sides],
-    block_bytes: usize,
-    strides: Strides,
-    here: &[u32],
-    there: &[u32],
-) -> Duration {
     assert_eq!(here.len(), there.len(), "a block there for each block here");
     let start = Instant::now();
     for plane in planes {
         for (&from, &to) in here.iter().zip(there) {
             // SAFETY: both blocks lie where the caller says that memory may be read and written, and apart.
             unsafe {
-                let from = plane.from.add(from as usize * strides.from_bytes);
-                let to = plane.to.add(to as usize * strides.to_bytes);
+                let from = plane.from.add(from as usize * block_bytes);
+                let to = plane.to.add(to as usize * block_bytes);
                 ptr::copy_nonoverlapping(from, to, block_bytes);
             }
         }
@@ -90,19 +58,18 @@ mod tests {
     }
 
     #[test]
-    fn each_side_has_its_own_stride_and_each_plane_its_own_place() {
+    fn each_plane_has_its_own_place() {
         let from: Vec<u8> = (0..60).collect();
         let mut to = vec![0; 60];
         let base = to.as_mut_ptr();
         let planes = [0, 30].map(|offset| Sides { from: from[offset..].as_ptr(), to: base.wrapping_add(offset) });
-        let strides = Strides { from_bytes: 10, to_bytes: 4 };
-        // SAFETY: in each half of 30 bytes, blocks of 3 bytes at 20 and 0 are read, and at 4 and 24 written, in
-        // different vectors.
-        let _ = unsafe { copy_strided(&planes, 3, strides, &[2, 0], &[1, 6]) };
+        // SAFETY: in each half of 30 bytes, blocks of 3 bytes at 6 and 0 are read, and at 3 and 18 written, in different
+        // vectors.
+        let _ = unsafe { copy(&planes, 3, &[2, 0], &[1, 6]) };
         let mut expected = vec![0; 60];
         for half in [0, 30] {
-            expected[half + 4..half + 7].copy_from_slice(&from[half + 20..half + 23]);
-            expected[half + 24..half + 27].copy_from_slice(&from[half..half + 3]);
+            expected[half + 3..half + 6].copy_from_slice(&from[half + 6..half + 9]);
+            expected[half + 18..half + 21].copy_from_slice(&from[half..half + 3]);
         }
         assert_eq!(to, expected);
     }

@@ -42,8 +42,8 @@ pub(crate) struct Line {
     pub(crate) channel: ChannelId,
     waiter: Waiter,
     words: VecDeque<Word>,
-    /// Ends of batches, in their order.
-    ended: VecDeque<u64>,
+    /// Batches that have ended, all of them done.
+    pub(crate) ended: u64,
     state: State,
 }
 
@@ -55,7 +55,7 @@ impl Line {
         let mut port = session.node().port(Recorder::new())?;
         let channel = session.connect(&mut port, peer, Class::Kv)?;
         let state = port.state(channel).unwrap_or(State::Closed);
-        let (words, ended) = (VecDeque::new(), VecDeque::new());
+        let (words, ended) = (VecDeque::new(), 0);
         Ok(Self { port, channel, waiter: session.waiter(), words, ended, state })
     }
 
@@ -80,11 +80,6 @@ impl Line {
         }
     }
 
-    /// The tag of a batch that ended `Done`, if one did.
-    pub(crate) fn ended(&mut self) -> Option<u64> {
-        self.ended.pop_front()
-    }
-
     /// Moves on until something happened. An end that is not `Done`, a channel that is not up any more, and no sign of
     /// life until `until` are errors.
     pub(crate) fn step(&mut self, until: Instant) -> Result<(), Failure> {
@@ -107,7 +102,7 @@ impl Line {
         for event in events {
             match *event {
                 Event::Ended { tag, outcome: Outcome::Done, .. } if tag == WORD_TAG => {}
-                Event::Ended { tag, outcome: Outcome::Done, .. } => self.ended.push_back(tag),
+                Event::Ended { outcome: Outcome::Done, .. } => self.ended += 1,
                 Event::Ended { outcome, .. } => return Err(format!("a transfer ended {outcome:?}").into()),
                 Event::Message { slot, .. } => {
                     let word = self.port.message(slot)?.first().and_then(|&byte| Word::ALL.get(usize::from(byte)));

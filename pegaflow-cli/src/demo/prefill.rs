@@ -90,7 +90,7 @@ fn write(
 ) -> Result<Duration, Failure> {
     let start = Instant::now();
     let deadline = start + PATIENCE;
-    let mut ended = 0;
+    let all = line.ended + u64::from(job.model.layers);
     for (layer, &counter) in (0..job.model.layers).zip(counters) {
         let (planes, then) = (2 * layer..2 * layer + 2, Then::Count(CounterId::from_bits(counter)));
         let batch = Batch { plan, planes, here, there, then, deadline, tag: u64::from(layer) };
@@ -98,15 +98,9 @@ fn write(
             line.step(deadline)?;
         }
         line.poll()?;
-        while line.ended().is_some() {
-            ended += 1;
-        }
     }
-    while ended < job.model.layers {
+    while line.ended < all {
         line.step(deadline)?;
-        while line.ended().is_some() {
-            ended += 1;
-        }
     }
     Ok(start.elapsed())
 }
