@@ -10,7 +10,7 @@ use std::{
 };
 
 pub use crate::run::{Cursor, Follow, Move, Run};
-use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, Kind, Link};
+use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, Kind, Link, Meets};
 
 /// What a registration is known by on this side: whatever the engine needs beside an address to reach the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,9 +32,9 @@ pub struct Memory<'a> {
 /// Bytes and descriptors on their way to the peer's backend, carried by core.
 #[derive(Debug, Default)]
 pub struct Parcel {
-    /// At most 4 KiB.
+    /// At most [`Parcel::MAX_BYTES`].
     pub bytes: Vec<u8>,
-    /// At most [`Parcel::MAX_FILES`]; refused where the peers meet over TCP.
+    /// At most [`Parcel::MAX_FILES`], and none where the backend meets on [`Meets::AnyHost`].
     pub files: Vec<OwnedFd>,
 }
 
@@ -43,6 +43,23 @@ impl Parcel {
     pub const MAX_BYTES: usize = 4096;
     /// Most descriptors of a parcel.
     pub const MAX_FILES: usize = 4;
+
+    /// Refuses what can't go to a peer of this backend.
+    pub(crate) fn check(self, capabilities: &Capabilities) -> Result<Self, BackendError> {
+        let (bytes, files) = (self.bytes.len(), self.files.len());
+        let max_files = if capabilities.meets == Meets::OneHost { Self::MAX_FILES } else { 0 };
+        if bytes <= Self::MAX_BYTES && files <= max_files {
+            return Ok(self);
+        }
+        let over = if max_files == 0 { ", as its nodes meet over TCP" } else { "" };
+        let max_bytes = Self::MAX_BYTES;
+        Err(BackendError::new(
+            capabilities.backend,
+            format!(
+                "its parcel has {bytes} bytes and {files} descriptors: expected at most {max_bytes} and {max_files}{over}"
+            ),
+        ))
+    }
 }
 
 /// A peer's registration, reachable from here.

@@ -7,6 +7,8 @@
 pub struct Capabilities {
     /// The backend's name: `shm`, `rdma`, `ucx`.
     pub backend: &'static str,
+    /// How nodes meet before the first byte moves.
+    pub meets: Meets,
     /// Plans with [`Op::Write`](crate::Op::Write).
     pub write: bool,
     /// Plans with [`Op::Read`](crate::Op::Read).
@@ -34,6 +36,17 @@ pub struct Capabilities {
     pub max_region_bytes: u64,
     /// Most counters of one channel and direction.
     pub max_counters: u32,
+}
+
+/// Where two nodes of a backend may be, and with it how their control threads meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meets {
+    /// On one host: over a Unix socket in [`NodeOptions::runtime_dir`](crate::NodeOptions::runtime_dir), so that
+    /// parcels may carry descriptors.
+    OneHost,
+    /// On any two hosts: over TCP, at [`NodeOptions::listen`](crate::NodeOptions::listen). Parcels are bytes only: one
+    /// with descriptors is refused.
+    AnyHost,
 }
 
 /// What may be done with memory that the caller brings.

@@ -1,6 +1,6 @@
 //! Errors of the calls, apart by who can do something about them, and causes of what ended in flight.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use crate::{ChannelId, Class, OutOfRange};
 
@@ -270,6 +270,14 @@ pub enum ConnectError {
     /// A name that can't be used.
     #[error("node name `{0}`: expected 1 to 64 characters of a-z, 0-9 and -")]
     BadName(String),
+    /// A listen address that no peer could dial.
+    #[error("listen address {address}: expected an address of this host that peers reach it by; {why}")]
+    BadListen {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The control thread or its socket.
     #[error("{what} failed: {source}")]
     Io {
@@ -310,6 +318,9 @@ impl BackendError {
 pub enum Cause {
     /// The peer's process ended, or dropped the channel without closing it.
     PeerGone,
+    /// The peer's host has not acknowledged anything for many seconds, or its process takes nothing from its socket:
+    /// whether it still runs is not known.
+    PeerSilent,
     /// The peer closed the channel in order.
     PeerClosed,
     /// This side closed the channel.
@@ -341,6 +352,7 @@ impl Cause {
     pub const fn kind(self) -> &'static str {
         match self {
             Self::PeerGone => "peer_gone",
+            Self::PeerSilent => "peer_silent",
             Self::PeerClosed => "peer_closed",
             Self::ClosedHere => "closed_here",
             Self::Unreachable => "unreachable",
@@ -355,6 +367,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerGone => f.write_str("the peer's process ended or dropped the channel"),
+            Self::PeerSilent => f.write_str("the peer has not answered for many seconds"),
             Self::PeerClosed => f.write_str("the peer closed the channel"),
             Self::ClosedHere => f.write_str("the channel was closed here"),
             Self::Unreachable => f.write_str("nobody answered at the peer's address in time"),

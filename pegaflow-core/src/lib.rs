@@ -50,7 +50,7 @@ mod wire;
 
 pub use backend::Armed;
 pub use batch::{Batch, Then};
-pub use capabilities::{Capabilities, ForeignMemory, PeerCpu, VisibleTo};
+pub use capabilities::{Capabilities, ForeignMemory, Meets, PeerCpu, VisibleTo};
 pub use class::{Bounds, Class, OutOfRange, UnknownClass};
 pub use counter::{Counter, CounterTable};
 pub use error::{ApiMisuse, BackendError, Cause, ConnectError, MemoryError, Refusal};

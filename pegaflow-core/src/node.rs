@@ -7,6 +7,7 @@ mod registry;
 
 use std::{
     fmt,
+    net::{Ipv4Addr, SocketAddr},
     ops::Range,
     path::PathBuf,
     ptr::NonNull,
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, Way};
 pub(crate) use registry::{Peer, Registry};
 
 use crate::{
@@ -34,17 +35,29 @@ use crate::{
 pub struct NodeOptions {
     /// The node's name: 1 to 64 characters of `a-z`, `0-9` and `-`.
     pub name: String,
-    /// Folder of the Unix sockets by which nodes of this host meet; made with mode 0700 where it does not exist.
+    /// Folder of the Unix sockets by which nodes of this host meet; made with mode 0700 where it does not exist. Used
+    /// where the backend meets on [`Meets::OneHost`](crate::Meets::OneHost).
     pub runtime_dir: PathBuf,
+    /// Where peers find this node over TCP: an address of this host that they reach it by, and a port, 0 for any free
+    /// one. It goes to peers as it is, so one that stands for all addresses is refused. Used where the backend meets on
+    /// [`Meets::AnyHost`](crate::Meets::AnyHost). Anybody who reaches it can dial, and import what is granted to
+    /// [`Audience::Anyone`]: it belongs on a network that only the deployment is on.
+    pub listen: SocketAddr,
     /// Bounds of the channels of each class, in the order of [`Class::ALL`].
     pub bounds: [Bounds; 3],
 }
 
 impl NodeOptions {
-    /// Default bounds, and sockets in `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` without that variable.
+    /// Default bounds, and sockets in `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` without that variable; over
+    /// TCP any free port of 127.0.0.1, which peers of this host alone reach.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), runtime_dir: default_runtime_dir(), bounds: Class::ALL.map(Bounds::of) }
+        Self {
+            name: name.into(),
+            runtime_dir: default_runtime_dir(),
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            bounds: Class::ALL.map(Bounds::of),
+        }
     }
 
     pub(crate) fn bounds(&self, class: Class) -> &Bounds {
@@ -86,7 +99,8 @@ impl Node {
     /// Starts a node on a backend: opens its socket and its control thread, which accepts dials and answers imports.
     ///
     /// # Errors
-    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], or [`ConnectError::Io`] naming the socket.
+    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], [`ConnectError::BadListen`], or [`ConnectError::Io`] naming
+    /// the socket.
     pub fn new(domain: Arc<dyn Domain>, options: NodeOptions) -> Result<Self, ConnectError> {
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if options.name.is_empty() || options.name.len() > 64 || !options.name.bytes().all(fits) {
@@ -97,7 +111,7 @@ impl Node {
         }
         let identity = Identity::new(&options.name, domain.capabilities().backend)?;
         let registry = Arc::new(Registry::default());
-        let control = Control::start(&identity, &options.runtime_dir, Arc::clone(&domain), Arc::clone(&registry))?;
+        let control = Control::start(&identity, &options, Arc::clone(&domain), Arc::clone(&registry))?;
         let next_channel = AtomicU32::new(1);
         Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, next_channel })))
     }
@@ -189,7 +203,7 @@ impl Node {
             })?;
         for region in &regions {
             // Asked now, so that the refusal comes here and not at the peer.
-            self.0.domain.export(region.key)?;
+            self.0.domain.export(region.key)?.check(self.capabilities())?;
         }
         let inner = Arc::new(GrantInner { epoch, audience: to, regions });
         self.0.registry.enter(&inner);

@@ -70,6 +70,8 @@ pub struct ClassFigures {
 pub struct Failures {
     /// The peer's process ended, or dropped the channel.
     pub peer_gone: u64,
+    /// The peer's host or process has not answered for many seconds.
+    pub peer_silent: u64,
     /// The peer closed the channel.
     pub peer_closed: u64,
     /// This side closed the channel.
@@ -89,9 +91,10 @@ pub struct Failures {
 impl Failures {
     /// Each count under the label of its cause.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 8] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 9] {
         [
             ("peer_gone", self.peer_gone),
+            ("peer_silent", self.peer_silent),
             ("peer_closed", self.peer_closed),
             ("closed_here", self.closed_here),
             ("unreachable", self.unreachable),
@@ -111,6 +114,7 @@ impl Failures {
     pub(crate) fn of(&mut self, cause: Cause) -> &mut u64 {
         match cause {
             Cause::PeerGone => &mut self.peer_gone,
+            Cause::PeerSilent => &mut self.peer_silent,
             Cause::PeerClosed => &mut self.peer_closed,
             Cause::ClosedHere => &mut self.closed_here,
             Cause::Unreachable => &mut self.unreachable,
@@ -164,6 +168,7 @@ mod tests {
     fn every_cause_is_counted_under_its_own_kind() {
         let causes = [
             Cause::PeerGone,
+            Cause::PeerSilent,
             Cause::PeerClosed,
             Cause::ClosedHere,
             Cause::Unreachable,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pegaflow_core::{
-    BackendError, Capabilities, ForeignMemory, Kind, PeerCpu, VisibleTo,
+    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu, VisibleTo,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
 };
 
@@ -23,6 +23,7 @@ pub fn open(config: &ShmConfig) -> Result<Arc<dyn Domain>, BackendError> {
 
 const CAPABILITIES: Capabilities = Capabilities {
     backend: NAME,
+    meets: Meets::OneHost,
     write: true,
     read: true,
     foreign_memory: ForeignMemory::LocalSide,

@@ -12,7 +12,6 @@ use std::{
     fmt, io,
     ops::Range,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -27,7 +26,7 @@ pub(crate) use frame::{Frame, IMPORT_BATCH, VERSIONS};
 pub(crate) use thread::ConnectionId;
 
 use super::{
-    Address,
+    Address, NodeOptions,
     inbox::{Inbox, Met},
     registry::{Registry, lock},
 };
@@ -134,13 +133,13 @@ pub(crate) struct Control {
 impl Control {
     pub(crate) fn start(
         identity: &Identity,
-        dir: &Path,
+        options: &NodeOptions,
         domain: Arc<dyn Domain>,
         registry: Arc<Registry>,
     ) -> Result<Self, ConnectError> {
         let failed = |what: &str, source: io::Error| ConnectError::Io { what: what.to_owned(), source };
-        let listener = listener::Listener::open(dir, &identity.name, identity.incarnation)?;
-        let address = Address::new(identity, listener.path());
+        let listener = listener::Listener::open(domain.capabilities().meets, identity, options)?;
+        let address = Address::new(identity, listener.way());
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| failed("eventfd", errno.into()))?;
         let mailbox = Arc::new(Mailbox { commands: Mutex::default(), wake });

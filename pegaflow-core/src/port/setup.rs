@@ -33,6 +33,10 @@ impl<S: Subscriber> Poller<S> {
                 ours: self.node.identity.backend,
             });
         }
+        if !address.way.fits(self.node.domain.capabilities().meets) {
+            let why = format!("`{}` meets in another way than nodes of this backend do here", address.name);
+            return Err(ConnectError::Malformed { what: "node address", why });
+        }
         let (channel, parcel) = self.open(class)?;
         let met = self.introduce(class, parcel);
         let (inbox, until) = (self.inbox.clone(), Instant::now() + patience);
@@ -60,13 +64,21 @@ impl<S: Subscriber> Poller<S> {
 
     /// Makes this side of a channel.
     fn open(&mut self, class: Class) -> Result<(ChannelId, Parcel), ConnectError> {
-        let count = self.node.domain.capabilities().max_channels;
+        let capabilities = self.node.domain.capabilities();
+        let count = capabilities.max_channels;
         let index = (0..count)
             .find(|&index| self.channels[usize::from(index)].is_none())
             .ok_or(ConnectError::TooManyChannels { channels: count })?;
         let id = ChannelId { index, serial: self.node.next_channel() };
         let bounds = self.bounds(class);
-        let parcel = self.engine.open(id.link(), class, &bounds)?;
+        let parcel = match self.engine.open(id.link(), class, &bounds)?.check(capabilities) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                self.engine.close(id.link());
+                self.engine.forget(id.link());
+                return Err(error.into());
+            }
+        };
         self.channels[usize::from(index)] =
             Some(Box::new(Channel::new(id, class, bounds, self.serials[usize::from(index)])));
         self.active.push(index);

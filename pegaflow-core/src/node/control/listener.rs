@@ -1,96 +1,93 @@
-//! The Unix socket by which the nodes of one host meet.
+//! Where a node's peers find it, and how it finds them: a Unix socket or TCP, as its backend meets.
+
+mod tcp;
+mod unix;
 
 use std::{
-    fs, io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::DirBuilderExt,
-    },
-    path::{Path, PathBuf},
+    io,
+    os::fd::{BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::SocketFlags;
 
-use crate::ConnectError;
+use super::Identity;
+use crate::{
+    ConnectError, Meets,
+    node::{NodeOptions, Way},
+};
 
 /// Diallers that wait to be accepted.
 const BACKLOG: i32 = 128;
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 #[derive(Debug)]
-pub(crate) struct Listener {
-    socket: OwnedFd,
-    path: PathBuf,
+pub(crate) enum Listener {
+    Unix(unix::Listener),
+    Tcp(tcp::Listener),
 }
 
 impl Listener {
-    /// Listens in `dir` under a name that no other node has.
-    pub(crate) fn open(dir: &Path, name: &str, incarnation: u64) -> Result<Self, ConnectError> {
-        let failed = |what: String| move |source: io::Error| ConnectError::Io { what, source };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(failed(format!("making the folder {} (runtime_dir)", dir.display())))?;
-        remove_abandoned(dir);
-        let path = dir.join(format!("{name:.24}-{incarnation:016x}.sock"));
-        // It gets its name only once it listens: a socket that refuses is abandoned, and any node may remove it.
-        let fresh = path.with_extension("new");
-        let socket = bind(&fresh).map_err(failed(format!("listening at {}", fresh.display())))?;
-        fs::rename(&fresh, &path).map_err(failed(format!("naming the socket {}", path.display())))?;
-        Ok(Self { socket, path })
+    pub(crate) fn open(meets: Meets, identity: &Identity, options: &NodeOptions) -> Result<Self, ConnectError> {
+        match meets {
+            Meets::OneHost => {
+                unix::Listener::open(&options.runtime_dir, &identity.name, identity.incarnation).map(Self::Unix)
+            }
+            Meets::AnyHost => tcp::Listener::open(options.listen).map(Self::Tcp),
+        }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// How a peer gets here.
+    pub(crate) fn way(&self) -> Way {
+        match self {
+            Self::Unix(unix) => Way::Unix(unix.path().to_owned()),
+            Self::Tcp(tcp) => Way::Tcp(tcp.address()),
+        }
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match self {
+            Self::Unix(unix) => unix.fd(),
+            Self::Tcp(tcp) => tcp.fd(),
+        }
     }
 
     /// The next dialler; `None` if there is none now.
     pub(crate) fn accept(&self) -> io::Result<Option<OwnedFd>> {
-        match rustix::net::accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => Ok(Some(socket)),
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => Ok(None),
-            Err(errno) => Err(errno.into()),
+        let socket = match rustix::net::accept_with(self.fd(), FLAGS) {
+            Ok(socket) => socket,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {
+                return Ok(None);
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        if matches!(self, Self::Tcp(_)) {
+            tcp::tune(&socket)?;
         }
+        Ok(Some(socket))
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        // Nothing is lost where it fails: the next node that starts here removes it.
-        let _ = fs::remove_file(&self.path);
+/// Begins to connect; never blocks. Once the socket is writable, [`connected`] says what became of it. Nobody there, or
+/// too many at once, is an error to try again after a [`pause`].
+pub(crate) fn connect(way: &Way) -> io::Result<OwnedFd> {
+    match way {
+        Way::Unix(path) => unix::connect(path),
+        Way::Tcp(address) => tcp::connect(*address),
     }
 }
 
-fn bind(path: &Path) -> io::Result<OwnedFd> {
-    let socket = stream_socket()?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket)
+/// What became of a connection that was begun.
+pub(crate) fn connected(way: &Way, socket: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::net::sockopt::socket_error(socket)??;
+    if matches!(way, Way::Tcp(_)) { tcp::refuse_itself(socket) } else { Ok(()) }
 }
 
-fn stream_socket() -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
-}
-
-/// Connects to a node's socket. Nobody there, or too many at once, is an error to try again after a while.
-pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let socket = stream_socket()?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket)
-}
-
-/// Removes sockets of nodes that were killed. Best effort: what can't be removed hurts nobody.
-fn remove_abandoned(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let ours = path.extension().is_some_and(|extension| extension == "sock");
-        if ours && connect(&path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            let _ = fs::remove_file(&path);
-        }
+/// How long after a dial came to nothing it is tried again.
+pub(crate) fn pause(way: &Way) -> Duration {
+    match way {
+        Way::Unix(_) => Duration::from_millis(10),
+        // Each try is packets to another host.
+        Way::Tcp(_) => Duration::from_millis(100),
     }
 }

@@ -12,15 +12,51 @@ use rustix::net::{
     SendFlags,
 };
 
-use super::frame::{Frame, HEADER, MAX_BODY, MAX_FILES};
-use crate::backend::Parcel;
+use super::{
+    GARBAGE_ON_CONTROL,
+    frame::{Frame, HEADER, MAX_BODY, MAX_FILES},
+};
+use crate::{Cause, Meets, backend::Parcel};
 
 /// Most bytes that wait for a peer who does not read; past that the connection is given up.
 const MAX_WAITING: usize = 4 << 20;
 
+/// Why a connection is not to be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// `MAX_WAITING` is reached.
+    #[error("the peer does not read")]
+    Unread,
+    /// This side's own; parcels are checked before they come here.
+    #[error("a frame with {files} descriptors to send: expected at most {max}")]
+    TooManyFiles { files: usize, max: usize },
+    #[error("garbage: {0}")]
+    Garbage(String),
+}
+
+impl Fault {
+    pub(crate) fn cause(&self) -> Cause {
+        use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        match self {
+            // The kernel's last word on a host that did not acknowledge: the time-out, or why it could not be reached.
+            Self::Io(error) if matches!(error.kind(), TimedOut | HostUnreachable | NetworkUnreachable) => {
+                Cause::PeerSilent
+            }
+            Self::Io(_) => Cause::PeerGone,
+            Self::Unread => Cause::PeerSilent,
+            Self::TooManyFiles { .. } => Cause::ClosedHere,
+            Self::Garbage(_) => GARBAGE_ON_CONTROL,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: OwnedFd,
+    /// Most descriptors of a frame: none over TCP.
+    max_files: usize,
     received: Vec<u8>,
     files: VecDeque<OwnedFd>,
     waiting: VecDeque<Parcel>,
@@ -30,9 +66,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: OwnedFd, meets: Meets) -> Self {
         Self {
             socket,
+            max_files: if meets == Meets::OneHost { MAX_FILES } else { 0 },
             received: Vec::new(),
             files: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -51,24 +88,27 @@ impl Stream {
     }
 
     /// Queues a frame and sends what the socket takes.
-    pub(crate) fn send(&mut self, frame: Frame) -> io::Result<()> {
+    pub(crate) fn send(&mut self, frame: Frame) -> Result<(), Fault> {
         let parcel = frame.encode();
+        if parcel.files.len() > self.max_files {
+            return Err(Fault::TooManyFiles { files: parcel.files.len(), max: self.max_files });
+        }
         self.waiting_bytes += parcel.bytes.len();
         if self.waiting_bytes > MAX_WAITING {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"));
+            return Err(Fault::Unread);
         }
         self.waiting.push_back(parcel);
         self.flush()
     }
 
     /// Sends what the socket takes.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<(), Fault> {
         while let Some(parcel) = self.waiting.front_mut() {
             let files: Vec<BorrowedFd<'_>> = parcel.files.iter().map(AsFd::as_fd).collect();
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
             let mut beside = SendAncillaryBuffer::new(&mut space);
             if !files.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(&files)) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors in a frame"));
+                return Err(Fault::TooManyFiles { files: files.len(), max: MAX_FILES });
             }
             let rest = [IoSlice::new(&parcel.bytes[self.sent..])];
             let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -85,14 +125,14 @@ impl Stream {
                 }
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
+                Err(errno) => return Err(io::Error::from(errno).into()),
             }
         }
         Ok(())
     }
 
     /// Reads what is there. `Ok(false)` at the end of the stream.
-    pub(crate) fn receive(&mut self) -> io::Result<bool> {
+    pub(crate) fn receive(&mut self) -> Result<bool, Fault> {
         let mut chunk = [0_u8; 16 << 10];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FILES))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);
@@ -105,36 +145,137 @@ impl Stream {
                     }
                 }
                 if got.flags.contains(ReturnFlags::CTRUNC) || self.files.len() > 2 * MAX_FILES {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "more descriptors than a frame carries"));
+                    return Err(Fault::Garbage("more descriptors than a frame carries".to_owned()));
                 }
                 self.received.extend(&chunk[..got.bytes]);
                 Ok(got.bytes > 0)
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(true),
-            Err(errno) => Err(errno.into()),
+            Err(errno) => Err(io::Error::from(errno).into()),
         }
     }
 
     /// The next whole frame of what was read. An error is garbage: the connection is not to be used any more.
-    pub(crate) fn next_frame(&mut self) -> io::Result<Option<Frame>> {
-        let garbage = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    pub(crate) fn next_frame(&mut self) -> Result<Option<Frame>, Fault> {
         let Some((header, rest)) = self.received.split_first_chunk::<HEADER>() else {
             return Ok(None);
         };
         let [a, b, c, d, kind, files] = *header;
         let length = u32::from_le_bytes([a, b, c, d]) as usize;
-        if length > MAX_BODY || usize::from(files) > MAX_FILES {
-            return Err(garbage(format!("a frame of {length} bytes and {files} descriptors")));
+        if length > MAX_BODY || usize::from(files) > self.max_files {
+            return Err(Fault::Garbage(format!("a frame of {length} bytes and {files} descriptors")));
         }
         if rest.len() < length {
             return Ok(None);
         }
         if self.files.len() < usize::from(files) {
-            return Err(garbage(format!("{files} descriptors said, {} came", self.files.len())));
+            return Err(Fault::Garbage(format!("{files} descriptors said, {} came", self.files.len())));
         }
         let bytes = rest[..length].to_vec();
         self.received.drain(..HEADER + length);
         let files = self.files.drain(..usize::from(files)).collect();
-        Frame::decode(kind, Parcel { bytes, files }).map(Some).map_err(|error| garbage(error.to_string()))
+        Frame::decode(kind, Parcel { bytes, files }).map(Some).map_err(|error| Fault::Garbage(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        net::{TcpListener, TcpStream},
+        time::{Duration, Instant},
+    };
+
+    use super::{super::frame::IMPORT_BATCH, *};
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let dialled = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (dialled, listener.accept().unwrap().0)
+    }
+
+    fn over_tcp(socket: TcpStream) -> Stream {
+        Stream::new(socket.into(), Meets::AnyHost)
+    }
+
+    fn granted(parcels: usize, bytes: usize, files: usize) -> Frame {
+        let files = || (0..files).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
+        let parcel = || Parcel { bytes: vec![7; bytes], files: files() };
+        Frame::Granted { request: 1, parcels: (0..parcels).map(|_| parcel()).collect() }
+    }
+
+    fn next(from: &mut Stream) -> Result<Option<Frame>, Fault> {
+        let begin = Instant::now();
+        loop {
+            let more = from.receive()?;
+            match from.next_frame() {
+                Ok(None) if more => assert!(begin.elapsed() < Duration::from_secs(10), "no frame came"),
+                read => return read,
+            }
+        }
+    }
+
+    /// Far more than a socket holds, so that both sides stop in the middle of frames.
+    #[test]
+    fn frames_go_over_tcp_in_order_and_whole() {
+        let (from, to) = pair();
+        let (mut from, mut to) = (over_tcp(from), over_tcp(to));
+        let each = u32::try_from(MAX_WAITING / (80 << 10)).unwrap();
+        for _ in 0..4 {
+            for request in 0..each {
+                from.send(granted(IMPORT_BATCH, Parcel::MAX_BYTES, 0)).unwrap();
+                from.send(Frame::Denied { request, why: "no".to_owned() }).unwrap();
+            }
+            for request in 0..each {
+                let parcels = match next(&mut to).unwrap() {
+                    Some(Frame::Granted { parcels, .. }) => parcels,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(parcels.len(), IMPORT_BATCH);
+                assert!(parcels.iter().all(|parcel| parcel.bytes == [7; Parcel::MAX_BYTES]));
+                from.flush().unwrap();
+                let denied = next(&mut to).unwrap();
+                assert!(matches!(denied, Some(Frame::Denied { request: got, .. }) if got == request), "{denied:?}");
+                from.flush().unwrap();
+            }
+        }
+        assert!(!from.waits());
+        drop(from);
+        assert!(next(&mut to).unwrap().is_none(), "the end, and nothing before it");
+    }
+
+    #[test]
+    fn descriptors_are_refused_over_tcp_where_they_are_sent_and_where_they_are_said_to_come() {
+        let (from, mut raw) = pair();
+        let mut stream = over_tcp(from);
+        let fault = stream.send(granted(1, 8, 2)).unwrap_err();
+        assert!(matches!(fault, Fault::TooManyFiles { files: 2, max: 0 }), "{fault}");
+        assert!(!stream.waits(), "nothing of it was queued");
+
+        let mut bytes = granted(1, 8, 1).encode().bytes;
+        assert_eq!(bytes[5], 1, "the header says one descriptor");
+        raw.write_all(&bytes).unwrap();
+        let fault = next(&mut stream).unwrap_err();
+        assert!(matches!(&fault, Fault::Garbage(what) if what.contains("1 descriptors")), "{fault}");
+        assert_eq!(fault.cause(), GARBAGE_ON_CONTROL);
+
+        // A header that denies what the body says.
+        let (from, mut raw) = pair();
+        let mut stream = over_tcp(from);
+        bytes[5] = 0;
+        raw.write_all(&bytes).unwrap();
+        let fault = next(&mut stream).unwrap_err();
+        assert!(matches!(&fault, Fault::Garbage(what) if what.contains("descriptors missing")), "{fault}");
+    }
+
+    #[test]
+    fn a_host_that_stopped_answering_is_told_apart_from_a_process_that_ended() {
+        let cause = |errno: rustix::io::Errno| Fault::from(io::Error::from(errno)).cause();
+        for errno in [rustix::io::Errno::TIMEDOUT, rustix::io::Errno::HOSTUNREACH, rustix::io::Errno::NETUNREACH] {
+            assert_eq!(cause(errno), Cause::PeerSilent);
+        }
+        for errno in [rustix::io::Errno::CONNRESET, rustix::io::Errno::PIPE] {
+            assert_eq!(cause(errno), Cause::PeerGone);
+        }
     }
 }

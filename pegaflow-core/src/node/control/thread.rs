@@ -16,10 +16,10 @@ use rustix::event::{
 use super::{
     Command, Fetched, Frame, GARBAGE_ON_CONTROL, IMPORT_BATCH, Identity, Mailbox, VERSIONS,
     listener::{self, Listener},
-    stream::Stream,
+    stream::{Fault, Stream},
 };
 use crate::{
-    Cause, ChannelId, Class, Refusal,
+    Cause, ChannelId, Class, Meets, Refusal,
     backend::Domain,
     node::{
         Address,
@@ -38,8 +38,13 @@ const MAILBOX: u64 = 1;
 const FIRST_CONNECTION: u64 = 2;
 /// More are refused by closing them: a node has as many as it has channels.
 const MAX_CONNECTIONS: usize = 4096;
-/// Pause before a dial is tried again.
-const DIAL_AGAIN: Duration = Duration::from_millis(10);
+/// Pause where accepting failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+/// How long one try to connect may take before it is given up for a new one. The kernel's own repeats of a lost packet
+/// come ever later; so a host that comes up during a dial is found within this.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long somebody who connected may say nothing. A node says Hello at once; over TCP anybody may connect.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
 struct Connection {
     stream: Stream,
@@ -56,11 +61,13 @@ struct Connection {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Being connected for this channel.
+    Connecting(ChannelId),
     /// Accepted; a Hello is expected.
     Fresh,
     /// Hello handed to a port, which has not welcomed yet.
     Asked,
-    /// Dialled for this channel; Welcome is expected.
+    /// Connected for this channel; Welcome is expected.
     Dialled(ChannelId),
     /// Both have met.
     Met,
@@ -74,14 +81,35 @@ struct Dial {
     inbox: Arc<Inbox>,
     /// Taken once connected.
     met: Option<Met>,
-    connection: Option<ConnectionId>,
+    step: Step,
     until: Instant,
+}
+
+/// How far a dial is.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// To be tried at this time.
+    Wait(Instant),
+    /// Being connected; given up for a new try at this time.
+    Connecting(ConnectionId, Instant),
+    /// Hello is said.
+    Asked(ConnectionId),
+}
+
+impl Step {
+    fn connection(self) -> Option<ConnectionId> {
+        match self {
+            Self::Wait(_) => None,
+            Self::Connecting(connection, _) | Self::Asked(connection) => Some(connection),
+        }
+    }
 }
 
 pub(crate) struct State {
     identity: Identity,
     listener: Listener,
     mailbox: Arc<Mailbox>,
+    meets: Meets,
     domain: Arc<dyn Domain>,
     registry: Arc<Registry>,
     epoll: OwnedFd,
@@ -89,6 +117,8 @@ pub(crate) struct State {
     next_connection: u64,
     listening: HashMap<Class, Arc<Inbox>>,
     dials: Vec<Dial>,
+    /// Who was accepted, and by when Hello is to be said; in the order of the time.
+    fresh: VecDeque<(Instant, ConnectionId)>,
 }
 
 impl State {
@@ -106,6 +136,7 @@ impl State {
             identity,
             listener,
             mailbox,
+            meets: domain.capabilities().meets,
             domain,
             registry,
             epoll,
@@ -113,6 +144,7 @@ impl State {
             next_connection: FIRST_CONNECTION,
             listening: HashMap::new(),
             dials: Vec::new(),
+            fresh: VecDeque::new(),
         })
     }
 
@@ -143,17 +175,19 @@ impl State {
                 self.command(command);
             }
             self.drive_dials();
+            self.end_the_mute();
         }
     }
 
-    /// When a dial wants attention: its time is up, or it is to be tried again.
+    /// How long until a dial or somebody who was accepted wants attention.
     fn nearest(&self) -> Option<Timespec> {
-        let now = Instant::now();
-        let wait = |dial: &Dial| {
-            let left = dial.until.saturating_duration_since(now);
-            if dial.connection.is_none() { left.min(DIAL_AGAIN) } else { left }
+        let due = |dial: &Dial| match dial.step {
+            Step::Wait(then) | Step::Connecting(_, then) => dial.until.min(then),
+            Step::Asked(_) => dial.until,
         };
-        self.dials.iter().map(wait).min().and_then(|left| Timespec::try_from(left).ok())
+        let fresh = self.fresh.front().map(|&(then, _)| then);
+        let next = self.dials.iter().map(due).chain(fresh).min()?;
+        Timespec::try_from(next.saturating_duration_since(Instant::now())).ok()
     }
 
     fn command(&mut self, command: Command) {
@@ -168,7 +202,8 @@ impl State {
                 self.listening.insert(class, inbox);
             }
             Command::Dial { address, class, channel, inbox, met, until } => {
-                self.dials.push(Dial { address, class, channel, inbox, met: Some(met), connection: None, until });
+                let step = Step::Wait(Instant::now());
+                self.dials.push(Dial { address, class, channel, inbox, met: Some(met), step, until });
             }
             Command::GiveUp { channel } => self.give_up(|dial| dial.channel == channel),
             Command::Send { connection, frame } => {
@@ -207,7 +242,7 @@ impl State {
 
     fn give_up(&mut self, which: impl Fn(&Dial) -> bool) {
         for dial in self.dials.extract_if(.., |dial| which(dial)) {
-            if let Some(connection) = dial.connection {
+            if let Some(connection) = dial.step.connection() {
                 self.connections.remove(&connection);
             }
         }
@@ -217,8 +252,11 @@ impl State {
         loop {
             match self.listener.accept() {
                 Ok(Some(socket)) if self.connections.len() < MAX_CONNECTIONS => {
-                    if let Err(error) = self.enter(socket, Stage::Fresh, None) {
-                        tracing::warn!(node = %self.identity.name, %error, "a dialler could not be taken");
+                    match self.enter(socket, Stage::Fresh, None) {
+                        Ok(id) => self.fresh.push_back((Instant::now() + HELLO_WITHIN, id)),
+                        Err(error) => {
+                            tracing::warn!(node = %self.identity.name, %error, "a dialler could not be taken");
+                        }
                     }
                 }
                 Ok(Some(_)) => {
@@ -228,7 +266,7 @@ impl State {
                 Err(error) => {
                     tracing::warn!(node = %self.identity.name, %error, "accepting failed");
                     // Out of descriptors: the listener stays readable, so do not spin on it.
-                    std::thread::sleep(DIAL_AGAIN);
+                    std::thread::sleep(ACCEPT_AGAIN);
                     return;
                 }
             }
@@ -237,9 +275,10 @@ impl State {
 
     fn enter(&mut self, socket: OwnedFd, stage: Stage, inbox: Option<Arc<Inbox>>) -> io::Result<ConnectionId> {
         let id = ConnectionId(self.next_connection);
-        epoll::add(&self.epoll, &socket, EventData::new_u64(id.0), EventFlags::IN)?;
+        let first = if matches!(stage, Stage::Connecting(_)) { EventFlags::OUT } else { EventFlags::IN };
+        epoll::add(&self.epoll, &socket, EventData::new_u64(id.0), first)?;
         self.next_connection += 1;
-        let stream = Stream::new(socket);
+        let stream = Stream::new(socket, self.meets);
         let asked = VecDeque::new();
         let (next_request, unclaimed, imported) = (0, None, Vec::new());
         self.connections.insert(id, Connection { stream, stage, inbox, asked, next_request, unclaimed, imported });
@@ -250,17 +289,21 @@ impl State {
         let Some(known) = self.connections.get_mut(&id) else {
             return;
         };
+        if let Stage::Connecting(channel) = known.stage {
+            self.connected(id, channel);
+            return;
+        }
         let mut end = None;
         if flags.contains(EventFlags::OUT)
             && let Err(error) = known.stream.flush()
         {
-            end = Some(cause_of(&error));
+            end = Some(error.cause());
         }
         if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
             match known.stream.receive() {
                 Ok(true) => {}
                 Ok(false) => end = Some(Cause::PeerGone),
-                Err(error) => end = Some(cause_of(&error)),
+                Err(error) => end = Some(error.cause()),
             }
         }
         // What came before the end still counts.
@@ -274,8 +317,8 @@ impl State {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    tracing::warn!(node = %self.identity.name, %error, "garbage on a control connection");
-                    end = Some(GARBAGE_ON_CONTROL);
+                    tracing::warn!(node = %self.identity.name, %error, "a control connection is given up");
+                    end = Some(error.cause());
                     break;
                 }
             }
@@ -304,7 +347,12 @@ impl State {
         };
         match known.stream.send(frame) {
             Ok(()) => self.watch(id),
-            Err(error) => self.lose(id, cause_of(&error)),
+            Err(error) => {
+                if matches!(error, Fault::TooManyFiles { .. }) {
+                    tracing::error!(node = %self.identity.name, %error, "a control connection is given up");
+                }
+                self.lose(id, error.cause());
+            }
         }
     }
 
@@ -411,7 +459,10 @@ impl State {
             return Err(format!("{count} regions asked at once: expected at most {IMPORT_BATCH}"));
         }
         let regions = self.registry.granted(epoch, id, first, count)?;
-        let export = |region: &Arc<RegionInner>| self.domain.export(region.key).map_err(|error| error.to_string());
+        let export = |region: &Arc<RegionInner>| {
+            let parcel = self.domain.export(region.key).and_then(|parcel| parcel.check(self.domain.capabilities()));
+            parcel.map_err(|error| error.to_string())
+        };
         let parcels = regions.iter().map(export).collect::<Result<_, _>>()?;
         if let Some(known) = self.connections.get_mut(&id) {
             for region in regions {
@@ -430,30 +481,67 @@ impl State {
         while at < self.dials.len() {
             if self.dials[at].until <= now {
                 let dial = self.dials.swap_remove(at);
-                if let Some(connection) = dial.connection {
+                if let Some(connection) = dial.step.connection() {
                     self.connections.remove(&connection);
                 }
                 dial.inbox.put(Note::NotMet { channel: dial.channel, cause: Cause::Unreachable });
                 continue;
             }
-            if self.dials[at].connection.is_none() {
-                self.try_dial(at);
+            match self.dials[at].step {
+                Step::Connecting(connection, then) if then <= now => {
+                    self.connections.remove(&connection);
+                    self.try_dial(at);
+                }
+                Step::Wait(then) if then <= now => self.try_dial(at),
+                _ => {}
             }
             at += 1;
         }
     }
 
+    /// Closes on those who have connected and said nothing in their time.
+    fn end_the_mute(&mut self) {
+        let now = Instant::now();
+        while let Some((_, id)) = self.fresh.pop_front_if(|(then, _)| *then <= now) {
+            if self.connections.get(&id).is_some_and(|known| known.stage == Stage::Fresh) {
+                tracing::debug!(node = %self.identity.name, "somebody connected and said nothing");
+                self.connections.remove(&id);
+            }
+        }
+    }
+
     fn try_dial(&mut self, at: usize) {
         let dial = &self.dials[at];
-        let Ok(socket) = listener::connect(&dial.address.path) else {
-            return;
-        };
         let (channel, inbox) = (dial.channel, Arc::clone(&dial.inbox));
-        let Ok(id) = self.enter(socket, Stage::Dialled(channel), Some(inbox)) else {
+        let begun = listener::connect(&dial.address.way)
+            .and_then(|socket| self.enter(socket, Stage::Connecting(channel), Some(inbox)));
+        let now = Instant::now();
+        let dial = &mut self.dials[at];
+        dial.step = match begun {
+            Ok(connection) => Step::Connecting(connection, now + CONNECT_WITHIN),
+            Err(error) => {
+                tracing::debug!(node = %self.identity.name, peer = %dial.address.name, %error, "a dial is tried again");
+                Step::Wait(now + listener::pause(&dial.address.way))
+            }
+        };
+    }
+
+    /// A try to connect has come to its end, good or bad.
+    fn connected(&mut self, id: ConnectionId, channel: ChannelId) {
+        let (Some(known), Some(dial)) =
+            (self.connections.get_mut(&id), self.dials.iter_mut().find(|dial| dial.channel == channel))
+        else {
+            self.connections.remove(&id);
             return;
         };
-        let dial = &mut self.dials[at];
-        dial.connection = Some(id);
+        if let Err(error) = listener::connected(&dial.address.way, known.stream.fd()) {
+            tracing::debug!(node = %self.identity.name, peer = %dial.address.name, %error, "a dial is tried again");
+            dial.step = Step::Wait(Instant::now() + listener::pause(&dial.address.way));
+            self.connections.remove(&id);
+            return;
+        }
+        known.stage = Stage::Dialled(channel);
+        dial.step = Step::Asked(id);
         let Some(met) = dial.met.take() else { return };
         let hello = Frame::Hello {
             versions: VERSIONS,
@@ -478,8 +566,4 @@ impl Connection {
             _ => Err(GARBAGE_ON_CONTROL),
         }
     }
-}
-
-fn cause_of(error: &io::Error) -> Cause {
-    if error.kind() == io::ErrorKind::InvalidData { GARBAGE_ON_CONTROL } else { Cause::PeerGone }
 }
