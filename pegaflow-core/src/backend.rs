@@ -114,6 +114,18 @@ pub trait Domain: Send + Sync {
     /// # Errors
     /// Whatever the device says.
     fn engine(&self) -> Result<Box<dyn Engine>, BackendError>;
+
+    /// A non-blocking descriptor that is readable when the device has something to say of itself: a port went down, a
+    /// queue pair failed. Asked once for each node that is made on this domain; `None` where the device never speaks.
+    fn events(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Takes all that made [`events`](Self::events) readable; what is left makes core call again at once. It is called
+    /// by the control thread of each node on this domain, and must not block: while it runs, that node meets nobody.
+    /// What it learned of a link goes to the link's engine, which reports it in [`Engine::poll`] and makes
+    /// [`Engine::fd`] readable for a port that sleeps.
+    fn attend(&self) {}
 }
 
 /// How much of a run an engine took.

@@ -35,7 +35,8 @@ pub(crate) struct ConnectionId(u64);
 
 const LISTENER: u64 = 0;
 const MAILBOX: u64 = 1;
-const FIRST_CONNECTION: u64 = 2;
+const DEVICE: u64 = 2;
+const FIRST_CONNECTION: u64 = 3;
 /// More are refused by closing them: a node has as many as it has channels.
 const MAX_CONNECTIONS: usize = 4096;
 /// Pause where accepting failed.
@@ -132,6 +133,9 @@ impl State {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, listener.fd(), EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&epoll, mailbox.wake.as_fd(), EventData::new_u64(MAILBOX), EventFlags::IN)?;
+        if let Some(events) = domain.events() {
+            epoll::add(&epoll, events, EventData::new_u64(DEVICE), EventFlags::IN)?;
+        }
         Ok(Self {
             identity,
             listener,
@@ -165,6 +169,7 @@ impl State {
                     MAILBOX => {
                         let _ = rustix::io::read(&self.mailbox.wake, &mut [0_u8; 8]);
                     }
+                    DEVICE => self.attend(event.flags),
                     token => self.serve(ConnectionId(token), event.flags),
                 }
             }
@@ -237,6 +242,17 @@ impl State {
                     .retain(|_, known| !known.inbox.as_ref().is_some_and(|other| Arc::ptr_eq(other, &inbox)));
             }
             Command::Stop => {}
+        }
+    }
+
+    fn attend(&self, flags: EventFlags) {
+        self.domain.attend();
+        if !flags.contains(EventFlags::IN)
+            && let Some(events) = self.domain.events()
+        {
+            // An error or the end, which stays: nothing that could be attended makes it go away.
+            tracing::warn!(node = %self.identity.name, ?flags, "the device speaks no more");
+            let _ = epoll::delete(&self.epoll, events);
         }
     }
 
