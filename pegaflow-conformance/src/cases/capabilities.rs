@@ -7,8 +7,8 @@ use std::{
 };
 
 use pegaflow_core::{
-    Access, ApiMisuse, Audience, Cause, Class, ConnectError, ForeignMemory, Kind, MemoryError, Op, Piece, Plane, Port,
-    Shape, State, Table, Then, Window,
+    Access, ApiMisuse, Audience, Cause, Class, ConnectError, ForeignMemory, Kind, Meets, MemoryError, Op, Piece, Plane,
+    Port, Shape, State, Table, Then, Window,
 };
 
 use super::Case;
@@ -21,6 +21,7 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     Case::alone("limits_are_within_the_contract", limits),
+    Case::alone("nodes_meet_as_the_flag_says", meets),
     Case::both("write_and_read_are_as_the_flags_say", operations),
     Case::both("foreign_memory_is_as_the_flag_says", foreign),
     Case::alone("device_memory_is_as_the_flag_says", device),
@@ -38,6 +39,18 @@ fn limits(context: &Context) {
     assert!(said.max_message_bytes >= 256, "{} bytes", said.max_message_bytes);
     assert!(said.max_channels >= 1 && said.max_counters >= 1 && said.max_region_bytes >= 1);
     assert!(said.write || said.read, "a backend that moves nothing");
+}
+
+/// Over TCP nothing is put into the folder of Unix sockets; on one host something is.
+fn meets(context: &Context) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("run");
+    let side = Side::open(context.backend, "somebody", &folder, Limits::USUAL);
+    let sockets = std::fs::read_dir(&folder).map_or(0, Iterator::count);
+    match side.node().capabilities().meets {
+        Meets::OneHost => assert_eq!(sockets, 1, "{}", folder.display()),
+        Meets::AnyHost => assert!(!folder.exists(), "{}", folder.display()),
+    }
 }
 
 /// A plan of an operation that the backend denies is refused; of the others it is made, and works.

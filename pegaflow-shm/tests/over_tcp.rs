@@ -1,0 +1,11 @@
+//! The promises, held where nodes meet over TCP.
+
+mod numbered;
+
+use std::process::ExitCode;
+
+use pegaflow_conformance::Backend;
+
+fn main() -> ExitCode {
+    pegaflow_conformance::main(Backend { name: numbered::NAME, open: numbered::open })
+}
