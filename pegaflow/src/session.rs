@@ -26,15 +26,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the backend that the config names, starts node `name` and its board.
+    /// Opens the backend that the config names, starts node `name` and its board. Where the backend meets over TCP, the
+    /// node listens at the board's IP address, on a port that the system chooses.
     ///
     /// # Errors
-    /// An unknown node, a backend that is not in this build or can't work here, an address that can't be listened at.
+    /// An unknown node, a backend that is not in this build or can't work here, an address that can't be listened at; over
+    /// TCP also one that stands for all addresses of the host, such as 0.0.0.0.
     pub fn open(config: &Config, name: &str) -> Result<Self, Error> {
         let listen = config.node(name)?.listen.clone();
         let domain = transport::open(config)?;
-        let node = Node::new(domain, transport::node_options(config, name))?;
         let board = TcpBoard::start(name, &listen, config.addresses())?;
+        let node = Node::new(domain, transport::node_options(config, name, board.local_addr().ip()))?;
         board.publish_blocking(ADDRESS, node.address())?;
         Ok(Self { name: name.to_owned(), config: config.clone(), node, board })
     }

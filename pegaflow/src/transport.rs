@@ -1,6 +1,6 @@
 //! Name to backend: the only place that knows them all.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use pegaflow_core::{BackendError, Bounds, Class, NodeOptions, PageSize, backend::Domain};
 
@@ -61,9 +61,10 @@ fn ucx() -> Opened {
     None
 }
 
-/// What core wants to know of a node, from the config.
-pub(crate) fn node_options(config: &Config, name: &str) -> NodeOptions {
+/// What core wants to know of a node, from the config; `ip` is where the node's board is.
+pub(crate) fn node_options(config: &Config, name: &str, ip: IpAddr) -> NodeOptions {
     let mut options = NodeOptions::new(name);
+    options.listen = (ip, 0).into();
     if let RuntimeDir::Path(path) = &config.transport.shm.runtime_dir {
         options.runtime_dir = PathBuf::from(path);
     }
@@ -95,5 +96,17 @@ pub(crate) fn page_size(config: &Config) -> PageSize {
         Page::Base => PageSize::Base,
         Page::Huge2Mib => PageSize::Huge2MiB,
         Page::Huge1Gib => PageSize::Huge1GiB,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_meets_where_its_board_is_on_a_port_of_its_own() {
+        let text = "[node.a]\nlisten = \"127.0.0.1:7300\"\nrole = \"prefill\"\n";
+        let options = node_options(&Config::parse(text, "x.toml").unwrap(), "a", [127, 0, 0, 9].into());
+        assert_eq!(options.listen, "127.0.0.9:0".parse().unwrap());
     }
 }

@@ -12,7 +12,8 @@ use super::{Bytes, ClassName, HostPort, Page, Role};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
-    /// Where its rendezvous listens, and where the others look for it.
+    /// Where its rendezvous listens, and where the others look for it. A transport that meets over TCP listens at the
+    /// same host, on a port that the system chooses.
     pub listen: HostPort,
     /// What it does in the deployment.
     pub role: Role,
