@@ -25,8 +25,10 @@ pub struct Memory<'a> {
     pub bytes: u64,
     /// Where it lives.
     pub kind: Kind,
-    /// The file under memory that Pegaflow allocated, whose first byte is at `base`.
+    /// The file under the memory: of host memory the memfd that Pegaflow allocated; of an accelerator's its dmabuf.
     pub file: Option<BorrowedFd<'a>>,
+    /// Bytes from the file's start to `base`.
+    pub file_offset: u64,
 }
 
 /// Bytes and descriptors on their way to the peer's backend, carried by core.

@@ -338,6 +338,11 @@ pub enum Cause {
         /// The vendor's own code.
         vendor: u32,
     },
+    /// A call to this side's device failed for another reason than a shortage that passes.
+    Device {
+        /// The system's number of the error.
+        errno: i32,
+    },
 }
 
 impl Cause {
@@ -359,6 +364,7 @@ impl Cause {
             Self::Refused(_) => "refused",
             Self::Garbage(_) => "garbage",
             Self::Transport { .. } => "transport",
+            Self::Device { .. } => "device",
         }
     }
 }
@@ -375,6 +381,9 @@ impl fmt::Display for Cause {
             Self::Garbage(place) => write!(f, "the peer wrote what no correct peer writes (place {place})"),
             Self::Transport { status, vendor } => {
                 write!(f, "the transport reported status {status} (vendor code {vendor:#x})")
+            }
+            Self::Device { errno } => {
+                write!(f, "a call to this side's device failed: {}", io::Error::from_raw_os_error(*errno))
             }
         }
     }

@@ -9,6 +9,7 @@ use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
     ops::Range,
+    os::fd::OwnedFd,
     path::PathBuf,
     ptr::NonNull,
     sync::{
@@ -158,6 +159,38 @@ impl Node {
         kind: Kind,
         keep: Box<dyn Send + Sync>,
     ) -> Result<Region, MemoryError> {
+        // SAFETY: the caller's word, passed on.
+        unsafe { self.register_foreign((base, bytes), kind, None, keep) }
+    }
+
+    /// Registers memory of an accelerator by its dmabuf (for CUDA `cuMemGetHandleForAddressRange`): `bytes` bytes from
+    /// `offset` bytes into it on. `base` is the memory's address on the device; it is never touched by this process.
+    ///
+    /// # Errors
+    /// [`MemoryError::Refused`] where the backend can't reach device memory; see [`Capabilities::device_memory`].
+    ///
+    /// # Safety
+    /// - The memory stays allocated until `keep` is dropped, as in [`Node::register`].
+    pub unsafe fn register_dmabuf(
+        &self,
+        (base, bytes): (NonNull<u8>, u64),
+        ordinal: u32,
+        (dmabuf, offset): (OwnedFd, u64),
+        keep: Box<dyn Send + Sync>,
+    ) -> Result<Region, MemoryError> {
+        // SAFETY: the caller's word, passed on.
+        unsafe { self.register_foreign((base, bytes), Kind::Device { ordinal }, Some((dmabuf, offset)), keep) }
+    }
+
+    /// # Safety
+    /// - As [`Node::register`].
+    unsafe fn register_foreign(
+        &self,
+        (base, bytes): (NonNull<u8>, u64),
+        kind: Kind,
+        dmabuf: Option<(OwnedFd, u64)>,
+        keep: Box<dyn Send + Sync>,
+    ) -> Result<Region, MemoryError> {
         self.check_length(bytes)?;
         let capabilities = self.capabilities();
         let refused = |why: &str| MemoryError::Refused { backend: capabilities.backend, why: why.to_owned() };
@@ -171,7 +204,7 @@ impl Node {
             _ => {}
         }
         // SAFETY: the caller's word, passed on.
-        let mapping = unsafe { Mapping::lent(base, bytes, keep) };
+        let mapping = unsafe { Mapping::lent(base, bytes, dmabuf, keep) };
         RegionInner::register(&self.0.domain, mapping, kind)
     }
 

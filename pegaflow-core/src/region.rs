@@ -80,7 +80,8 @@ impl Region {
     /// Copies bytes into the region.
     ///
     /// # Errors
-    /// [`MemoryError::BeyondRegion`] where the range leaves the region.
+    /// [`MemoryError::BeyondRegion`] where the range leaves the region; [`MemoryError::Refused`] for memory of an
+    /// accelerator, whose bytes this process can't touch.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), MemoryError> {
         self.check(offset, bytes.len() as u64)?;
         self.0.mapping.write(offset, bytes);
@@ -90,7 +91,7 @@ impl Region {
     /// Copies bytes out of the region.
     ///
     /// # Errors
-    /// [`MemoryError::BeyondRegion`] where the range leaves the region.
+    /// As [`Region::write`].
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
         self.check(offset, bytes.len() as u64)?;
         self.0.mapping.read(offset, bytes);
@@ -98,6 +99,11 @@ impl Region {
     }
 
     fn check(&self, offset: u64, length: u64) -> Result<(), MemoryError> {
+        if let Kind::Device { ordinal } = self.0.kind {
+            let backend = self.0.domain.capabilities().backend;
+            let why = format!("the bytes lie in device {ordinal}: copy them with its own library");
+            return Err(MemoryError::Refused { backend, why });
+        }
         let end = offset.saturating_add(length);
         check_range(&(offset..end), self.bytes())
     }
@@ -124,6 +130,7 @@ pub(crate) fn check_range(range: &Range<u64>, bytes: u64) -> Result<(), MemoryEr
 /// Registered memory. Its last owner deregisters, then unmaps, in that order.
 pub(crate) struct RegionInner {
     pub(crate) key: LocalKey,
+    kind: Kind,
     domain: Arc<dyn Domain>,
     mapping: Mapping,
 }
@@ -131,10 +138,11 @@ pub(crate) struct RegionInner {
 impl RegionInner {
     /// Registers `mapping` with the domain.
     pub(crate) fn register(domain: &Arc<dyn Domain>, mapping: Mapping, kind: Kind) -> Result<Region, MemoryError> {
-        let memory = Memory { base: mapping.base(), bytes: mapping.bytes(), kind, file: mapping.file() };
+        let (file, file_offset) = mapping.file().map_or((None, 0), |(file, offset)| (Some(file), offset));
+        let memory = Memory { base: mapping.base(), bytes: mapping.bytes(), kind, file, file_offset };
         // SAFETY: the mapping lives in the region that is made of it, which deregisters before it lets go.
         let key = unsafe { domain.register(&memory)? };
-        Ok(Region(Arc::new(Self { key, domain: Arc::clone(domain), mapping })))
+        Ok(Region(Arc::new(Self { key, kind, domain: Arc::clone(domain), mapping })))
     }
 
     pub(crate) fn base(&self) -> u64 {

@@ -147,6 +147,13 @@ impl<'a> Run<'a> {
         Some(whole)
     }
 
+    /// Whether there is no further move.
+    #[inline]
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ahead.is_none() && self.piece().is_none()
+    }
+
     /// Where the run stands: before the next move.
     #[must_use]
     pub fn cursor(&self) -> Cursor {

@@ -84,6 +84,8 @@ pub struct Failures {
     pub garbage: u64,
     /// The transport reported an error.
     pub transport: u64,
+    /// A call to this side's device failed.
+    pub device: u64,
     /// A cause that this version of the recorder does not know.
     pub other: u64,
 }
@@ -91,7 +93,7 @@ pub struct Failures {
 impl Failures {
     /// Each count under the label of its cause.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 9] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 10] {
         [
             ("peer_gone", self.peer_gone),
             ("peer_silent", self.peer_silent),
@@ -101,6 +103,7 @@ impl Failures {
             ("refused", self.refused),
             ("garbage", self.garbage),
             ("transport", self.transport),
+            ("device", self.device),
             ("other", self.other),
         ]
     }
@@ -121,6 +124,7 @@ impl Failures {
             Cause::Refused(_) => &mut self.refused,
             Cause::Garbage(_) => &mut self.garbage,
             Cause::Transport { .. } => &mut self.transport,
+            Cause::Device { .. } => &mut self.device,
             _ => &mut self.other,
         }
     }
@@ -175,6 +179,7 @@ mod tests {
             Cause::Refused(Refusal::Full),
             Cause::Garbage(3),
             Cause::Transport { status: 12, vendor: 1 },
+            Cause::Device { errno: 22 },
         ];
         for cause in causes {
             let mut failures = Failures::default();

@@ -1,28 +1,19 @@
-//! Pegaflow over verbs: **not built yet**. This crate holds the backend's place and says so when it is opened; nothing is
-//! pretended.
-#![forbid(unsafe_code)]
+//! Pegaflow over RDMA verbs: InfiniBand and RoCE, through the system's libibverbs, which is opened at run time.
+//!
+//! Writes and reads are requests of a reliable connection, one per channel and rail; a count is a write with immediate
+//! data, a message a write into the peer's ring with an immediate behind it. Progress is the caller's: requests are
+//! posted inside [`submit`](pegaflow_core::Port::submit) and [`poll`](pegaflow_core::Port::poll), and completions are
+//! taken inside `poll`. `docs/rdma.md` says what is chosen and why, and how to tune.
 
-use std::sync::Arc;
+mod backend;
+mod channel;
+mod config;
+mod device;
+mod error;
+mod progress;
+mod region;
+mod sys;
+pub mod testing;
 
-use pegaflow_core::{BackendError, backend::Domain};
-
-/// Opens the backend.
-///
-/// # Errors
-/// Always: it is not built yet.
-pub fn open() -> Result<Arc<dyn Domain>, BackendError> {
-    Err(BackendError::new(
-        "rdma",
-        "not built yet: this version has no path over verbs; use `shm`, for two processes of one host",
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn it_says_that_it_is_not_built_yet() {
-        let error = super::open().err().unwrap();
-        assert_eq!(error.backend, "rdma");
-        assert!(error.to_string().contains("not built yet"), "{error}");
-    }
-}
+pub use backend::open;
+pub use config::{BadValue, RailConfig, RdmaConfig, ServiceConfig};

@@ -41,13 +41,17 @@ const KEPT_TO: [(&str, &[&str], &str); 1] = [(
 
 /// Where `unsafe` may stand, and why. An entry is a path without `.rs`: it covers the file of that name and the folder
 /// beside it. `sys`, without a crate before it, covers every file and folder of that name.
-const UNSAFE_ROOMS: [(&str, &str); 7] = [
+const UNSAFE_ROOMS: [(&str, &str); 11] = [
     ("sys", "every raw foreign call lives in a room of this name"),
     ("pegaflow-core/src/region", "maps memory and copies in and out of it"),
     ("pegaflow-core/src/counter", "counters lie in memory that a peer or a NIC writes"),
     ("pegaflow-core/src/node", "registers memory that the caller brings"),
     ("pegaflow-core/src/port", "gives the engine runs whose every range was checked"),
     ("pegaflow-shm/src/progress", "copies what a run yields"),
+    ("pegaflow-rdma/src/backend", "passes core's word on registered memory on"),
+    ("pegaflow-rdma/src/region", "registers memory, and follows core's keys to it"),
+    ("pegaflow-rdma/src/channel", "posts what a run yields"),
+    ("pegaflow-rdma/src/progress", "passes core's word on a run on"),
     ("pegaflow-cli/src/demo/limit", "runs the plain copy that the demo is compared with"),
 ];
 

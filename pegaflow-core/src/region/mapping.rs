@@ -24,8 +24,9 @@ pub(crate) struct Mapping {
 enum Hold {
     /// Ours: unmapped on drop. `mapped` is the length rounded up to whole pages.
     Owned { file: OwnedFd, mapped: usize },
-    /// The caller's: let go by dropping what he gave.
-    Lent { _keep: Box<dyn Send + Sync> },
+    /// The caller's: let go by dropping what he gave. Of an accelerator's memory the dmabuf comes along, and where in it
+    /// the memory begins.
+    Lent { dmabuf: Option<(OwnedFd, u64)>, _keep: Box<dyn Send + Sync> },
 }
 
 // SAFETY: the pointer is to memory that this value keeps mapped; all accesses are raw copies, ordered by the caller.
@@ -85,8 +86,13 @@ impl Mapping {
     ///
     /// # Safety
     /// - `base..base + bytes` stays mapped, readable and writable until `keep` is dropped.
-    pub(crate) unsafe fn lent(base: NonNull<u8>, bytes: u64, keep: Box<dyn Send + Sync>) -> Self {
-        Self { base, bytes, hold: Hold::Lent { _keep: keep } }
+    pub(crate) unsafe fn lent(
+        base: NonNull<u8>,
+        bytes: u64,
+        dmabuf: Option<(OwnedFd, u64)>,
+        keep: Box<dyn Send + Sync>,
+    ) -> Self {
+        Self { base, bytes, hold: Hold::Lent { dmabuf, _keep: keep } }
     }
 
     pub(crate) fn base(&self) -> *mut u8 {
@@ -97,11 +103,11 @@ impl Mapping {
         self.bytes
     }
 
-    /// The file under owned memory, whose first byte is the mapping's first.
-    pub(crate) fn file(&self) -> Option<BorrowedFd<'_>> {
+    /// The file under the memory, and the bytes before the mapping's first.
+    pub(crate) fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         match &self.hold {
-            Hold::Owned { file, .. } => Some(file.as_fd()),
-            Hold::Lent { .. } => None,
+            Hold::Owned { file, .. } => Some((file.as_fd(), 0)),
+            Hold::Lent { dmabuf, .. } => dmabuf.as_ref().map(|(file, offset)| (file.as_fd(), *offset)),
         }
     }
 

@@ -1,0 +1,141 @@
+//! The domain: the rail, what it can do, and memory as peers can reach it.
+
+use std::{os::fd::BorrowedFd, sync::Arc};
+
+use pegaflow_core::{
+    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu, VisibleTo,
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+};
+
+use crate::{
+    RdmaConfig,
+    channel::immediate::{MAX_COUNTERS, MAX_MESSAGE_BYTES},
+    device::Rail,
+    error::{NAME, failed},
+    progress::RdmaEngine,
+    region::{self, Registrations},
+    sys::{self, StandIn, abi::*},
+};
+
+/// Opens the backend: loads libibverbs, and opens the rail's device.
+///
+/// # Errors
+/// A config value out of range; and, each with the remedy: no library, a library too old, no kernel support, no device,
+/// no active port, no usable GID.
+pub fn open(config: &RdmaConfig) -> Result<Arc<dyn Domain>, BackendError> {
+    open_with(config, StandIn::Refused)
+}
+
+pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dyn Domain>, BackendError> {
+    config.check().map_err(|error| BackendError::new(NAME, format!("transport.rdma.{error}")))?;
+    let [only] = config.rails.as_slice() else {
+        return Err(BackendError::new(
+            NAME,
+            format!("{} rails are configured: this version uses one, see docs/rdma.md", config.rails.len()),
+        ));
+    };
+    let verbs = sys::load(config.library.as_deref(), stand_in)?;
+    let rail = Rail::open(verbs, only)?;
+    rustix::io::ioctl_fionbio(rail.device.events(), true)
+        .map_err(|errno| failed("ioctl(FIONBIO)", "on a device's events", errno.into()))?;
+    let capabilities = capabilities(config, &rail);
+    tracing::info!(
+        library = rail.device.library(),
+        device = rail.device.name(),
+        port = rail.port,
+        gid = rail.gid.index,
+        address = %std::net::Ipv6Addr::from(rail.gid.raw),
+        mtu = 128 << rail.attributes.active_mtu,
+        "rdma is open"
+    );
+    let (config, registrations) = (config.clone(), Registrations::default());
+    Ok(Arc::new(RdmaDomain(Arc::new(Shared { capabilities, config, rail, registrations }))))
+}
+
+fn capabilities(config: &RdmaConfig, rail: &Rail) -> Capabilities {
+    Capabilities {
+        backend: NAME,
+        write: true,
+        read: true,
+        foreign_memory: ForeignMemory::Whole,
+        device_memory: rail.device.takes_dmabuf(),
+        // The NIC moves bytes and takes immediates; a counter's value moves when the peer's engine sees the immediate.
+        needs_peer_cpu: PeerCpu { write: false, read: false, count: true, message: false },
+        visible_to: VisibleTo::HostProcessors,
+        copies_in_poll: false,
+        maps_peer_memory: false,
+        meets: Meets::AnyHost,
+        lanes: 1,
+        max_channels: config.max_channels,
+        max_message_bytes: MAX_MESSAGE_BYTES,
+        max_region_bytes: region::MAX_BYTES.min(rail.limits.max_mr_size),
+        max_counters: MAX_COUNTERS,
+    }
+}
+
+/// What a node's domain and its engines share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    capabilities: Capabilities,
+    pub(crate) config: RdmaConfig,
+    pub(crate) rail: Rail,
+    registrations: Registrations,
+}
+
+struct RdmaDomain(Arc<Shared>);
+
+impl Domain for RdmaDomain {
+    fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError> {
+        if let Kind::Device { ordinal } = memory.kind
+            && !self.0.capabilities.device_memory
+        {
+            let why = format!("memory of device {ordinal}: device {} takes no dmabuf", self.0.rail.device.name());
+            return Err(BackendError::new(NAME, why));
+        }
+        // SAFETY: the caller's word.
+        unsafe { self.0.registrations.enter(&self.0.rail, memory, self.0.config.relaxed_ordering) }
+    }
+
+    fn deregister(&self, key: LocalKey) {
+        self.0.registrations.remove(key);
+    }
+
+    fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {
+        self.0.registrations.export(key)
+    }
+
+    fn import(&self, parcel: Parcel, bytes: u64) -> Result<Imported, BackendError> {
+        region::import(&parcel, bytes)
+    }
+
+    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
+        Ok(Box::new(RdmaEngine::new(&self.0)?))
+    }
+
+    fn events(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.rail.device.events())
+    }
+
+    /// Nothing is decided here: a failed queue pair shows in its completions too, a port that is down in time-outs.
+    fn attend(&self) {
+        let device = self.0.rail.device.name();
+        while let Some((event, about)) = self.0.rail.device.next_event() {
+            let what = match event {
+                IBV_EVENT_CQ_ERR => "a completion queue failed",
+                IBV_EVENT_QP_FATAL => "a queue pair failed",
+                IBV_EVENT_QP_REQ_ERR => "a peer's request was invalid",
+                IBV_EVENT_QP_ACCESS_ERR => "a peer's request was out of bounds",
+                IBV_EVENT_DEVICE_FATAL => "the device failed",
+                IBV_EVENT_PORT_ACTIVE => "the port is active again",
+                IBV_EVENT_PORT_ERR => "the port is down",
+                IBV_EVENT_GID_CHANGE => "the table of GIDs changed",
+                _ => "an asynchronous event",
+            };
+            tracing::warn!(device, event, about = format_args!("{about:#x}"), "{what}");
+        }
+    }
+}

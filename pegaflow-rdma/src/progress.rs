@@ -1,0 +1,193 @@
+//! The engine: posts, polls, arms; one thread's links over one rail.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
+
+use pegaflow_core::{
+    Armed, BackendError, Bounds, Class, CounterTable, Link as LinkId,
+    backend::{Engine, Parcel, Posted, Raw, Run},
+};
+
+use crate::{
+    backend::Shared,
+    channel::{Link, Tools},
+    error::NAME,
+    sys::Channel,
+};
+
+/// Facts that `arm` may find: as many as it looks at.
+const FOUND: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct RdmaEngine {
+    // Before the channel of events that their queues use.
+    links: Box<[Option<Link>]>,
+    events: Channel,
+    shared: Arc<Shared>,
+    tools: Tools,
+    /// Links that are joined, in the order in which they came.
+    open: Vec<LinkId>,
+    /// Which of `open` is looked at first.
+    turn: usize,
+    /// What `arm` found, for the next poll: the first `found.1` of these from `found.0` on.
+    found: Box<[Raw; FOUND]>,
+    waiting: (usize, usize),
+}
+
+impl RdmaEngine {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Result<Self, BackendError> {
+        let most = shared.config.max_channels;
+        Ok(Self {
+            links: (0..most).map(|_| None).collect(),
+            events: Channel::new(&shared.rail.device)?,
+            shared: Arc::clone(shared),
+            tools: Tools::new(&shared.config),
+            open: Vec::with_capacity(most.into()),
+            turn: 0,
+            found: Box::new([Raw::Credit { link: LinkId(0), messages: 0 }; FOUND]),
+            waiting: (0, 0),
+        })
+    }
+
+    fn link(&self, link: LinkId) -> Option<&Link> {
+        self.links.get(link.index())?.as_ref()
+    }
+
+    /// Looks at every link, beginning with another each time.
+    fn gather(&mut self, raw: &mut [Raw]) -> usize {
+        gather(&mut self.links, &mut self.tools, (&self.open, &mut self.turn), raw)
+    }
+}
+
+fn gather(
+    links: &mut [Option<Link>],
+    tools: &mut Tools,
+    (open, turn): (&[LinkId], &mut usize),
+    raw: &mut [Raw],
+) -> usize {
+    let count = open.len();
+    *turn = if *turn + 1 < count { *turn + 1 } else { 0 };
+    let mut made = 0;
+    for at in 0..count {
+        if made == raw.len() {
+            break;
+        }
+        let id = open[(*turn + at) % count];
+        if let Some(link) = &mut links[id.index()] {
+            made += link.poll(id, tools, &mut raw[made..]);
+        }
+    }
+    made
+}
+
+impl Engine for RdmaEngine {
+    fn open(&mut self, link: LinkId, class: Class, bounds: &Bounds) -> Result<Parcel, BackendError> {
+        let Some(place) = self.links.get_mut(link.index()) else {
+            return Err(BackendError::new(NAME, format!("link {} is beyond the table", link.0)));
+        };
+        let Shared { rail, config, .. } = &*self.shared;
+        let (made, parcel) = Link::open(rail, config, &self.events, &mut self.tools, (class, bounds))?;
+        *place = Some(made);
+        Ok(parcel)
+    }
+
+    fn join(&mut self, link: LinkId, parcel: Parcel, bounds: &Bounds) -> Result<(), BackendError> {
+        match self.links.get_mut(link.index()) {
+            Some(Some(known)) => known.join(&self.shared.rail, &parcel, bounds)?,
+            _ => return Err(BackendError::new(NAME, format!("link {} was not opened", link.0))),
+        }
+        self.open.push(link);
+        Ok(())
+    }
+
+    fn counters(&self, link: LinkId) -> Option<CounterTable> {
+        self.link(link).map(Link::counters)
+    }
+
+    unsafe fn post(&mut self, link: LinkId, run: &mut Run<'_>) -> Posted {
+        match self.links.get_mut(link.index()) {
+            // SAFETY: the caller's word.
+            Some(Some(known)) => unsafe { known.post(&mut self.tools, run) },
+            _ => Posted::Part,
+        }
+    }
+
+    fn poll(&mut self, raw: &mut [Raw]) -> usize {
+        let (from, count) = self.waiting;
+        let taken = count.min(raw.len());
+        if taken > 0 {
+            raw[..taken].copy_from_slice(&self.found[from..from + taken]);
+            self.waiting = (from + taken, count - taken);
+        }
+        taken + self.gather(&mut raw[taken..])
+    }
+
+    fn message(&self, link: LinkId, slot: u32, bytes: u32) -> &[u8] {
+        self.link(link).map_or(&[], |known| known.message(slot, bytes))
+    }
+
+    fn release(&mut self, link: LinkId, slot: u32) {
+        if let Some(Some(known)) = self.links.get_mut(link.index()) {
+            known.release(&mut self.tools, slot);
+        }
+    }
+
+    fn arm(&mut self) -> Armed {
+        let mut idle = self.waiting.1 == 0;
+        for id in &self.open {
+            if let Some(link) = &mut self.links[id.index()] {
+                idle &= link.arm();
+            }
+        }
+        if idle {
+            // What came before a queue was armed makes no event: look once more.
+            let count = gather(&mut self.links, &mut self.tools, (&self.open, &mut self.turn), &mut self.found[..]);
+            self.waiting = (0, count);
+            idle = count == 0;
+        }
+        if idle { Armed::Sleep { until: None } } else { Armed::Ready }
+    }
+
+    fn disarm(&mut self) {
+        self.events.drain();
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    fn close(&mut self, link: LinkId) {
+        self.open.retain(|other| *other != link);
+        // What was found and not handed out is not to be reported of it any more.
+        let (from, count) = self.waiting;
+        let mut kept = 0;
+        for at in from..from + count {
+            if link_of(&self.found[at]) != Some(link) {
+                self.found[from + kept] = self.found[at];
+                kept += 1;
+            }
+        }
+        self.waiting = (from, kept);
+        if let Some(Some(known)) = self.links.get_mut(link.index()) {
+            known.close();
+        }
+    }
+
+    fn forget(&mut self, link: LinkId) {
+        if let Some(place) = self.links.get_mut(link.index()) {
+            *place = None;
+        }
+    }
+}
+
+/// Completions name a transfer, which core knows to be over.
+fn link_of(raw: &Raw) -> Option<LinkId> {
+    match *raw {
+        Raw::Completed { .. } => None,
+        Raw::Failed { link, .. } | Raw::Counted { link, .. } | Raw::Arrived { link, .. } | Raw::Credit { link, .. } => {
+            Some(link)
+        }
+    }
+}
