@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use pegaflow_conformance::Backend;
 
 fn main() -> ExitCode {
-    pegaflow_conformance::main(Backend { name: "rdma", open: pegaflow_rdma::open })
+    pegaflow_conformance::main(Backend::new("rdma", pegaflow_rdma::open))
 }

@@ -72,7 +72,7 @@ pub(super) fn watch(
             moved = Instant::now();
             side.port().release(message.slot).expect("it is held");
         }
-        assert!(moved.elapsed() < PATIENCE, "nothing came for {PATIENCE:?}, after {checked}");
+        assert!(moved.elapsed() < side.patience, "nothing came for {:?}, after {checked}", side.patience);
     }
 }
 
@@ -104,7 +104,9 @@ pub(super) fn echo(side: &mut Side, channel: ChannelId, rounds: u32, grant: &[u8
 }
 
 /// Receives and releases messages into a buffer on the stack, and counts what this thread allocates meanwhile.
-pub(super) fn steady(port: &mut impl Port, messages: u32, warm: u32) -> u64 {
+pub(super) fn steady(side: &mut Side, messages: u32, warm: u32) -> u64 {
+    let patience = side.patience;
+    let port = side.port();
     let mut events = [Event::NONE; 16];
     let (mut seen, mut before) = (0, allocations());
     let mut moved = Instant::now();
@@ -123,9 +125,9 @@ pub(super) fn steady(port: &mut impl Port, messages: u32, warm: u32) -> u64 {
             }
         }
         if count == 0 {
-            sleep(port, "the agent, in steady state");
+            sleep(port, patience, "the agent, in steady state");
         }
-        assert!(moved.elapsed() < PATIENCE, "nothing came for {PATIENCE:?}");
+        assert!(moved.elapsed() < patience, "nothing came for {patience:?}");
     }
     allocations() - before
 }

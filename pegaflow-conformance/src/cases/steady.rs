@@ -8,7 +8,7 @@ use super::Case;
 use crate::{
     pair::{Context, Pair},
     protocol::{Command, Limits},
-    side::{PATIENCE, far, read},
+    side::{far, read},
     sys::allocations,
 };
 
@@ -32,6 +32,7 @@ fn no_allocation(context: &Context) {
     pair.call(Command::Polling(false));
     pair.peer.begin(Command::Steady { messages: WARM + ROUNDS, warm: WARM });
     let channel = pair.channel;
+    let patience = pair.here.patience;
     let port = pair.here.port();
     let mut events = [Event::NONE; 16];
     let (mut sent, mut counted, mut ended) = (0, 0_u64, 0_u64);
@@ -82,7 +83,7 @@ fn no_allocation(context: &Context) {
         let ends = events[..count].iter().filter(|event| matches!(event, Event::Ended { .. }));
         ended += ends.count() as u64;
         let _ = port.arm();
-        assert!(moved.elapsed() < PATIENCE, "stuck after {sent} messages");
+        assert!(moved.elapsed() < patience, "stuck after {sent} messages");
     }
     let here = allocations() - before;
     assert_eq!(here, 0, "allocations of the sender's thread in {ROUNDS} rounds ({full} times full)");
@@ -119,7 +120,7 @@ fn wake_ups(context: &Context) {
         }
         let begin = Instant::now();
         loop {
-            assert!(begin.elapsed() < PATIENCE, "round {round}: awake, and no answer");
+            assert!(begin.elapsed() < pair.here.patience, "round {round}: awake, and no answer");
             if round % 2 == 1 && counter.value() == u64::from(round / 2 + 1) {
                 assert_eq!(read(&region, 0, 8), (u64::from(round) + 1).to_le_bytes());
                 break;
@@ -145,7 +146,7 @@ fn wake_for_end(context: &Context) {
     pair.peer.begin(Command::Close { channel: there });
     let begin = Instant::now();
     while pair.here.log.state(pair.channel) != Some(pegaflow_core::State::Closed) {
-        assert!(begin.elapsed() < PATIENCE, "awake, and no end");
+        assert!(begin.elapsed() < pair.here.patience, "awake, and no end");
         if pair.here.turn() == 0 {
             pair.here.sleep("the end of the channel");
         }
