@@ -15,6 +15,7 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     Case::both("steady_state_allocates_nothing", no_allocation),
     Case::both("no_wake_up_is_lost", wake_ups),
+    Case::both("a_sender_that_sleeps_ends_a_long_transfer", sleeping_sender),
     Case::both("the_descriptor_wakes_for_the_end_of_a_channel", wake_for_end),
 ];
 
@@ -137,6 +138,27 @@ fn wake_ups(context: &Context) {
     }
     pair.answer();
     pair.here.until("all ends", |side| (side.log.ends.len() == ROUNDS as usize).then_some(()));
+}
+
+/// A transfer longer than any queue of a device ends although its sender sleeps whenever a poll found nothing: what is
+/// complete makes room, and nobody waits to be asked again for the rest.
+fn sleeping_sender(context: &Context) {
+    let mut pair = Pair::new(context);
+    let (here, there, plan) = pair.blocks(Op::Write, 64, 4096);
+    let counter = pair.counter();
+    // Backwards, so that no two are merged.
+    let ids: Vec<u32> = (0..4096).rev().collect();
+    for round in 0..20 {
+        pair.here.submit(pair.channel, &plan, &ids, Then::Count(counter.id), round);
+        while !pair.here.log.ends.iter().any(|end| end.tag == round) {
+            if pair.here.turn() == 0 {
+                pair.here.sleep(&format!("amid transfer {round}"));
+            }
+        }
+    }
+    assert_eq!(pair.wait_counter(counter, 20), 20);
+    let all = read(&here, 0, 64 * 4096);
+    pair.compare(there.region, &all);
 }
 
 /// The end of a channel wakes a port that sleeps.
