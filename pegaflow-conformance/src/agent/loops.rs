@@ -5,6 +5,7 @@ use std::time::Instant;
 use pegaflow_core::{ChannelId, Counter, CounterId, Event, Op, Port, Region, Submitted, Then};
 
 use crate::{
+    cases::dawdle,
     side::{PATIENCE, Side, far, sleep},
     sys::allocations,
 };
@@ -81,12 +82,14 @@ pub(super) fn echo(side: &mut Side, channel: ChannelId, rounds: u32, grant: &[u8
     let region = side.allocate(8);
     let remote = side.node().import(channel, grant, PATIENCE).expect("an import");
     let plan = side.blocks(Op::Write, &region, &remote, 8, 1);
+    let mut random = fastrand::Rng::with_seed(17);
     for round in 0..rounds {
         let message = loop {
             if let Some(message) = side.log.messages.pop_front() {
                 break message;
             }
             if side.turn() == 0 {
+                dawdle(&mut random);
                 side.sleep(&format!("the agent, for message {round}"));
             }
         };

@@ -1,6 +1,6 @@
 //! Promise "steady state is free of surprises", and no wake-up is lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pegaflow_core::{Access, Audience, Event, Op, Port, Submitted, Then, Window};
 
@@ -115,10 +115,8 @@ fn wake_ups(context: &Context) {
     let mut random = fastrand::Rng::with_seed(13);
     for round in 0..ROUNDS {
         pair.here.send(channel, &round.to_le_bytes(), round.into());
-        // The answer comes now before `arm`, now amid it, now after.
-        for _ in 0..random.u32(0..2000) {
-            std::hint::spin_loop();
-        }
+        // The answer comes now before a poll, now between one that found nothing and `arm`, now after.
+        dawdle(&mut random);
         let begin = Instant::now();
         loop {
             assert!(begin.elapsed() < pair.here.patience, "round {round}: awake, and no answer");
@@ -132,12 +130,23 @@ fn wake_ups(context: &Context) {
                 break;
             }
             if pair.here.turn() == 0 {
+                dawdle(&mut random);
                 pair.here.sleep(&format!("round {round}"));
             }
         }
     }
     pair.answer();
     pair.here.until("all ends", |side| (side.log.ends.len() == ROUNDS as usize).then_some(()));
+}
+
+/// Does nothing for up to 2 ms: as often for less than a microsecond as for as long as any answer takes, since nobody
+/// knows how long that is.
+pub(crate) fn dawdle(random: &mut fastrand::Rng) {
+    let longest = 1 << random.u32(8..=21);
+    let until = Instant::now() + Duration::from_nanos(random.u64(0..longest));
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
 }
 
 /// A transfer longer than any queue of a device ends although its sender sleeps whenever a poll found nothing: what is
