@@ -46,7 +46,7 @@ pub(crate) fn serve(backend: Backend, commands: &Receiver<Command>, mut reply: i
             (Some(agent), command) => agent.execute(command),
             (None, command) => Reply::Failed(format!("{command:?} before Open")),
         }));
-        reply(done.unwrap_or_else(|panic| Reply::Failed(text(&*panic))));
+        reply(done.unwrap_or_else(|panic| Reply::Failed(text_of(&*panic))));
     }
 }
 
@@ -59,7 +59,8 @@ fn next(agent: &mut Agent, commands: &Receiver<Command>) -> Result<Command, Recv
     }
 }
 
-fn text(panic: &(dyn std::any::Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic without words").to_owned()
@@ -170,7 +171,7 @@ impl Agent {
                 loops::echo(&mut self.side, channel, rounds, &grant, CounterId::from_bits(counter));
             }
             Command::Steady { messages, warm } => {
-                return Reply::Value(loops::steady(self.side.port(), messages, warm));
+                return Reply::Value(loops::steady(&mut self.side, messages, warm));
             }
         }
         Reply::Nothing

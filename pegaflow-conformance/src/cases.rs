@@ -15,6 +15,8 @@ mod model;
 mod sizes;
 mod steady;
 
+pub(crate) use steady::dawdle;
+
 use crate::{pair::Context, placement::Placement};
 
 /// One case: a name that says what is held, and a function that fails where it is not.

@@ -1,7 +1,7 @@
 //! The promises of Pegaflow as tests. A backend joins with one small file, a test target with `harness = false`:
 //!
 //! ```no_run
-//! use std::{process::ExitCode, sync::Arc};
+//! use std::{process::ExitCode, sync::Arc, time::Duration};
 //! use pegaflow_conformance::Backend;
 //! use pegaflow_core::{BackendError, backend::Domain};
 //!
@@ -10,12 +10,15 @@
 //! }
 //!
 //! fn main() -> ExitCode {
-//!     pegaflow_conformance::main(Backend { name: "mine", open })
+//!     pegaflow_conformance::main(Backend::new("mine", open))
 //! }
 //! ```
 //!
 //! Each case runs twice where it makes sense: with its peer as a thread of this process, and as a process of its own
 //! (the test binary started again). The peer is an *agent* with a node and a port of its own that does what it is told.
+//! A backend that meets its peer only in its own process says so ([`Backend::in_one_process_only`]).
+//!
+//! [`holds`] runs one case by its name, so that a backend broken on purpose can be shown red.
 //!
 //! | variable | meaning | default |
 //! | --- | --- | --- |
@@ -28,6 +31,7 @@
 mod agent;
 mod cases;
 mod list;
+mod one;
 mod pair;
 mod placement;
 mod protocol;
@@ -35,17 +39,42 @@ mod side;
 mod sys;
 mod tally;
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
+pub use one::holds;
 use pegaflow_core::{BackendError, backend::Domain};
 
 /// A backend under test.
 #[derive(Debug, Clone, Copy)]
 pub struct Backend {
-    /// Its name, as in [`Capabilities::backend`](pegaflow_core::Capabilities::backend).
-    pub name: &'static str,
-    /// Opens it anew; each node of the suite has a domain of its own.
-    pub open: fn() -> Result<Arc<dyn Domain>, BackendError>,
+    name: &'static str,
+    open: fn() -> Result<Arc<dyn Domain>, BackendError>,
+    /// Why its peer can't be another process, where it can't.
+    one_process: Option<&'static str>,
+    patience: Duration,
+}
+
+impl Backend {
+    /// A backend by its name, as in [`Capabilities::backend`](pegaflow_core::Capabilities::backend). `open` opens it
+    /// anew: each node of the suite has a domain of its own.
+    #[must_use]
+    pub const fn new(name: &'static str, open: fn() -> Result<Arc<dyn Domain>, BackendError>) -> Self {
+        Self { name, open, one_process: None, patience: side::PATIENCE }
+    }
+
+    /// Says that both ends of a channel must be in one process, and why: the cases with a peer in another process are
+    /// shown as *ignored*, with that reason.
+    #[must_use]
+    pub const fn in_one_process_only(self, why: &'static str) -> Self {
+        Self { one_process: Some(why), ..self }
+    }
+
+    /// How long nothing may happen before a wait of the suite fails; 10 s where it is not said. More for a slow device,
+    /// less for a backend that is broken on purpose.
+    #[must_use]
+    pub const fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
 }
 
 /// Runs the suite, with the arguments that the usual test harness takes.

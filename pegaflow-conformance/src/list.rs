@@ -1,7 +1,5 @@
 //! The list of cases, and what becomes of it where the backend is not there.
 
-use std::sync::Arc;
-
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::{
@@ -11,13 +9,13 @@ use crate::{
     placement::Placement,
 };
 
-/// Whether the backend can be tested here.
-#[derive(Debug, PartialEq, Eq)]
+/// Whether a case can be run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Presence {
     Here,
-    /// Every case is shown as ignored, with the reason.
+    /// The case is shown as ignored, with the reason.
     Absent(String),
-    /// Every case fails with the reason: the backend was asked for.
+    /// The case fails with the reason: the backend was asked for.
     Missing(String),
 }
 
@@ -32,7 +30,7 @@ fn presence(name: &str, opened: Result<(), String>, require: &str) -> Presence {
 
 pub(crate) fn trials(backend: Backend, require: &str) -> Vec<Trial> {
     let opened = (backend.open)().map(drop).map_err(|error| error.to_string());
-    let presence = Arc::new(presence(backend.name, opened, require));
+    let presence = presence(backend.name, opened, require);
     let placed = |case: &'static Case| case.places().iter().map(move |&place| (case, place));
     CASES
         .iter()
@@ -43,11 +41,16 @@ pub(crate) fn trials(backend: Backend, require: &str) -> Vec<Trial> {
         .collect()
 }
 
-fn trial(backend: Backend, case: &'static Case, placement: Placement, presence: &Arc<Presence>) -> Trial {
+fn trial(backend: Backend, case: &'static Case, placement: Placement, presence: &Presence) -> Trial {
     let name = format!("{}::{}::{}", backend.name, placement.name(), case.name);
+    let presence = match (placement, backend.one_process) {
+        // A backend that is asked for is not asked for what it does not do.
+        (Placement::TwoProcesses, Some(why)) => Presence::Absent(why.to_owned()),
+        _ => presence.clone(),
+    };
     let run = {
-        let presence = Arc::clone(presence);
-        move || match &*presence {
+        let presence = presence.clone();
+        move || match &presence {
             Presence::Here => {
                 (case.run)(&Context { backend, placement });
                 Ok(Completion::Completed)
@@ -57,7 +60,7 @@ fn trial(backend: Backend, case: &'static Case, placement: Placement, presence: 
         }
     };
     let trial = Trial::ignorable_test(name, run);
-    match &**presence {
+    match &presence {
         Presence::Absent(why) => trial.with_kind(why.replace('\n', " ")).with_ignored_flag(true),
         _ => trial,
     }
@@ -71,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    const ABSENT: Backend = Backend { name: "none", open: || Err(BackendError::new("none", "no device `x0`")) };
+    const ABSENT: Backend = Backend::new("none", || Err(BackendError::new("none", "no device `x0`")));
 
     #[test]
     fn a_backend_that_is_not_there_is_ignored_with_its_reason() {
@@ -91,6 +94,17 @@ mod tests {
         let why = "PEGAFLOW_REQUIRE names `none`, and it can't open: gone";
         let asked = presence("none", Err("gone".to_owned()), "none");
         assert_eq!(asked, Presence::Missing(why.to_owned()));
+    }
+
+    #[test]
+    fn a_backend_of_one_process_shows_the_other_cases_as_ignored() {
+        let near = trials(ABSENT.in_one_process_only("both ends share one address space"), "none");
+        assert_eq!(near.len(), trials(ABSENT, "none").len(), "none is dropped");
+        for trial in near {
+            let apart = trial.name().contains("::two_processes::");
+            assert_eq!(trial.has_ignored_flag(), apart, "{}", trial.name());
+            assert_eq!(trial.kind(), if apart { "both ends share one address space" } else { "" });
+        }
     }
 
     #[test]

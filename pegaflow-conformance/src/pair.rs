@@ -110,7 +110,7 @@ impl Pair {
                 return reply;
             }
             self.here.turn();
-            assert!(begin.elapsed() < 2 * PATIENCE, "no answer from the agent");
+            assert!(begin.elapsed() < 2 * self.here.patience, "no answer from the agent");
         }
     }
 

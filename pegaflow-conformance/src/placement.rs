@@ -13,7 +13,6 @@ use rustix::process::{Pid, Signal};
 use crate::{
     Backend, agent,
     protocol::{Command, Reply},
-    side::PATIENCE,
 };
 
 /// Set in the environment of a child: it is an agent.
@@ -44,6 +43,7 @@ pub(crate) fn watch_time() -> Duration {
 /// The driver's handle to the agent.
 pub(crate) struct Peer {
     to: To,
+    patience: Duration,
     replies: Receiver<Reply>,
 }
 
@@ -85,7 +85,7 @@ impl Peer {
                 To::Child { commands, child }
             }
         };
-        Self { to, replies }
+        Self { to, replies, patience: backend.patience }
     }
 
     /// Gives a command without waiting for its answer, which [`Peer::answer`] must then take.
@@ -117,7 +117,7 @@ impl Peer {
     /// The answer to the last command. The agent's own waits are bounded; this bound is above theirs.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Reply {
-        self.answer_within(2 * PATIENCE + watch_time()).expect("no answer from the agent")
+        self.answer_within(2 * self.patience + watch_time()).expect("no answer from the agent")
     }
 
     /// Gives a command and waits for its answer. Nothing is polled here meanwhile.

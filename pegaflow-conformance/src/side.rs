@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::{Backend, protocol::Limits, tally::Tally};
 
-/// The bound of every wait: long past it, something is lost.
+/// The bound of a wait, where the backend names no other: long past it, something is lost.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A deadline that is not meant to come.
@@ -96,6 +96,7 @@ pub(crate) struct Side {
     /// `None` once dropped by a case.
     pub(crate) port: Option<Poller<Tally>>,
     pub(crate) log: Log,
+    pub(crate) patience: Duration,
 }
 
 impl Side {
@@ -106,7 +107,7 @@ impl Side {
         options.bounds = [limits.bounds(); 3];
         let node = Node::new(domain, options).expect("a node in a fresh folder");
         let port = node.port(Tally::default()).expect("a port");
-        Self { node: Some(node), port: Some(port), log: Log::default() }
+        Self { node: Some(node), port: Some(port), log: Log::default(), patience: backend.patience }
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -131,7 +132,7 @@ impl Side {
         count
     }
 
-    /// Polls until `look` finds something; fails after [`PATIENCE`], saying what was waited for.
+    /// Polls until `look` finds something; fails after its patience, saying what was waited for.
     #[track_caller]
     pub(crate) fn until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
         let begin = Instant::now();
@@ -139,7 +140,7 @@ impl Side {
             if let Some(found) = look(self) {
                 return found;
             }
-            assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}: {:?}", self.log.states);
+            assert!(begin.elapsed() < self.patience, "waited {:?} for {what}: {:?}", self.patience, self.log.states);
             if self.turn() == 0 {
                 std::thread::yield_now();
             }
@@ -256,20 +257,21 @@ impl Side {
     /// Sleeps as a caller would: arms, then waits for the descriptor. Fails where nothing wakes it.
     #[track_caller]
     pub(crate) fn sleep(&mut self, what: &str) {
-        sleep(self.port(), what);
+        let patience = self.patience;
+        sleep(self.port(), patience, what);
     }
 }
 
 /// Arms a port and waits for its descriptor; allocates nothing.
 #[track_caller]
-pub(crate) fn sleep(port: &mut impl Port, what: &str) {
+pub(crate) fn sleep(port: &mut impl Port, patience: Duration, what: &str) {
     let Armed::Sleep { until } = port.arm() else { return };
-    let left = until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()));
-    let bound = left.min(PATIENCE);
-    let timeout = Timespec::try_from(bound).expect("ten seconds at most");
+    let left = until.map_or(patience, |until| until.saturating_duration_since(Instant::now()));
+    let bound = left.min(patience);
+    let timeout = Timespec::try_from(bound).expect("a few seconds");
     let fd = port.fd();
     let woken = rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).expect("poll");
-    assert!(woken > 0 || left < PATIENCE, "slept {PATIENCE:?} and nothing woke the port: {what}");
+    assert!(woken > 0 || left < patience, "slept {patience:?} and nothing woke the port: {what}");
 }
 
 /// The bytes that a seed stands for.

@@ -96,7 +96,9 @@ pub trait Domain: Send + Sync {
     /// - The memory stays mapped, readable and writable, until [`Domain::deregister`] has returned.
     unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError>;
 
-    /// Undoes a registration. Core calls it once, when nothing on this side can touch the memory any more.
+    /// Undoes a registration. Core calls it once, when nothing on this side can touch the memory any more. A peer whose
+    /// channel has ended here may not know it yet and still be at the memory: when this returns, what comes late is
+    /// turned away, or reaches pages that the peer keeps himself.
     fn deregister(&self, key: LocalKey);
 
     /// What a peer needs to reach a registration.
@@ -135,7 +137,9 @@ pub trait Domain: Send + Sync {
 pub enum Posted {
     /// Every move, and what follows.
     All,
-    /// The run stands where it was left: call again with the rest after the next poll.
+    /// The run stands where it was left; core calls again with the rest, after a poll or a submit. Where bytes do not
+    /// move in `poll`, something is under way whose completion will wake who sleeps. The rest may never come (cancelled,
+    /// or past its deadline): what was taken completes without it.
     Part,
 }
 
@@ -212,7 +216,8 @@ pub trait Engine: Send {
     /// The counters of this side, incremented by the peer; asked once after `join`.
     fn counters(&self, link: Link) -> Option<CounterTable>;
 
-    /// Takes as much of the run as it can now.
+    /// Takes as much of the run as it can now. Core calls it once the peer has joined, with runs in the order of
+    /// submission, the next one only after [`Posted::All`] of the last. A message's bytes are valid for the call.
     ///
     /// # Safety
     /// - Every move that the run yields lies in memory registered here and imported from the link's peer, and stays
@@ -231,14 +236,14 @@ pub trait Engine: Send {
     /// Prepares to sleep: after `Sleep`, the next thing to see makes `fd()` readable. `until` is left `None`.
     fn arm(&mut self) -> Armed;
 
-    /// Undoes `arm` and takes what made `fd()` readable; called once after each `Sleep`.
+    /// Undoes `arm`, whatever it said, and takes what made `fd()` readable; called before the next `poll`.
     fn disarm(&mut self);
 
     /// Readable when there is something to poll after `arm`.
     fn fd(&self) -> BorrowedFd<'_>;
 
     /// Takes a link down: when it returns, nothing on this side touches memory on its behalf any more, and nothing
-    /// more is reported of it. Messages that were reported stay readable, and may be released.
+    /// more is reported of it, not even what was complete already. Messages that were reported stay readable, and may be released.
     fn close(&mut self, link: Link);
 
     /// Frees the rest of a closed link; its number may be opened again.

@@ -6,5 +6,5 @@ use pegaflow_conformance::Backend;
 use pegaflow_rdma::RdmaConfig;
 
 fn main() -> ExitCode {
-    pegaflow_conformance::main(Backend { name: "rdma", open: || pegaflow_rdma::open(&RdmaConfig::default()) })
+    pegaflow_conformance::main(Backend::new("rdma", || pegaflow_rdma::open(&RdmaConfig::default())))
 }

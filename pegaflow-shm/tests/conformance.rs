@@ -5,8 +5,5 @@ use std::process::ExitCode;
 use pegaflow_conformance::Backend;
 
 fn main() -> ExitCode {
-    pegaflow_conformance::main(Backend {
-        name: "shm",
-        open: || pegaflow_shm::open(&pegaflow_shm::ShmConfig::default()),
-    })
+    pegaflow_conformance::main(Backend::new("shm", || pegaflow_shm::open(&pegaflow_shm::ShmConfig::default())))
 }

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 use pegaflow_conformance::Backend;
 
 fn main() -> ExitCode {
-    pegaflow_conformance::main(Backend { name: numbered::NAME, open: numbered::open })
+    pegaflow_conformance::main(Backend::new(numbered::NAME, numbered::open))
 }

@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use pegaflow_conformance::Backend;
 
 fn main() -> ExitCode {
-    pegaflow_conformance::main(Backend { name: "ucx", open: pegaflow_ucx::open })
+    pegaflow_conformance::main(Backend::new("ucx", pegaflow_ucx::open))
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use pegaflow_core::{ChannelId, Counter, CounterId, Event, Op, Port, Region, Submitted, Then};
 
 use crate::{
+    cases::dawdle,
     side::{PATIENCE, Side, far, sleep},
     sys::allocations,
 };
@@ -72,7 +73,7 @@ pub(super) fn watch(
             moved = Instant::now();
             side.port().release(message.slot).expect("it is held");
         }
-        assert!(moved.elapsed() < PATIENCE, "nothing came for {PATIENCE:?}, after {checked}");
+        assert!(moved.elapsed() < side.patience, "nothing came for {:?}, after {checked}", side.patience);
     }
 }
 
@@ -81,12 +82,14 @@ pub(super) fn echo(side: &mut Side, channel: ChannelId, rounds: u32, grant: &[u8
     let region = side.allocate(8);
     let remote = side.node().import(channel, grant, PATIENCE).expect("an import");
     let plan = side.blocks(Op::Write, &region, &remote, 8, 1);
+    let mut random = fastrand::Rng::with_seed(17);
     for round in 0..rounds {
         let message = loop {
             if let Some(message) = side.log.messages.pop_front() {
                 break message;
             }
             if side.turn() == 0 {
+                dawdle(&mut random);
                 side.sleep(&format!("the agent, for message {round}"));
             }
         };
@@ -104,7 +107,9 @@ pub(super) fn echo(side: &mut Side, channel: ChannelId, rounds: u32, grant: &[u8
 }
 
 /// Receives and releases messages into a buffer on the stack, and counts what this thread allocates meanwhile.
-pub(super) fn steady(port: &mut impl Port, messages: u32, warm: u32) -> u64 {
+pub(super) fn steady(side: &mut Side, messages: u32, warm: u32) -> u64 {
+    let patience = side.patience;
+    let port = side.port();
     let mut events = [Event::NONE; 16];
     let (mut seen, mut before) = (0, allocations());
     let mut moved = Instant::now();
@@ -123,9 +128,9 @@ pub(super) fn steady(port: &mut impl Port, messages: u32, warm: u32) -> u64 {
             }
         }
         if count == 0 {
-            sleep(port, "the agent, in steady state");
+            sleep(port, patience, "the agent, in steady state");
         }
-        assert!(moved.elapsed() < PATIENCE, "nothing came for {PATIENCE:?}");
+        assert!(moved.elapsed() < patience, "nothing came for {patience:?}");
     }
     allocations() - before
 }

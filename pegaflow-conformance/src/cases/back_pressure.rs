@@ -6,13 +6,14 @@ use super::Case;
 use crate::{
     pair::{Context, Pair},
     protocol::{Command, Limits},
-    side::{far, read},
+    side::{far, read, seeded},
 };
 
 pub(super) const CASES: &[Case] = &[
     Case::both("full_of_transfers", full_of_transfers),
     Case::both("full_of_blocks", full_of_blocks),
     Case::both("full_of_messages", full_of_messages),
+    Case::both("messages_are_released_in_any_order", any_order),
     Case::both("ends_wait_for_room_in_the_event_buffer", small_buffers),
 ];
 
@@ -154,6 +155,26 @@ fn full_of_messages(context: &Context) {
         pair.here.done(tag);
     }
     check_all_done(&pair, expected.into());
+}
+
+/// Messages that are held keep their bytes whichever of their neighbours is released, and whatever comes after them.
+fn any_order(context: &Context) {
+    let limits = Limits { messages: 4, ..Limits::USUAL };
+    let mut pair = Pair::with(context, limits);
+    let (channel, mut random) = (pair.there, fastrand::Rng::with_seed(19));
+    let mut held = Vec::new();
+    for number in 0..200 {
+        let message = seeded(number, random.u64(0..1024));
+        pair.call(Command::Send { channel, message: message.clone() });
+        held.push((pair.here.message(), message));
+        for (arrived, message) in &held {
+            assert!(pair.here.bytes_of(*arrived) == *message, "a message has changed while it was held");
+        }
+        if held.len() == 4 {
+            let (arrived, _) = held.swap_remove(random.usize(0..4));
+            pair.here.port().release(arrived.slot).expect("held");
+        }
+    }
 }
 
 /// Events wait where `poll` is given little room or none: none is lost, none comes twice.

@@ -67,21 +67,27 @@ fn cancelled(context: &Context) {
     }
 }
 
-/// What was withdrawn takes no credit along.
+/// What was withdrawn takes no credit along. Where bytes move in `poll` it never arrives either; elsewhere it may have
+/// been posted, and what is posted may land: in its place, and with a credit that comes back as any other.
 fn cancelled_messages(context: &Context) {
     let mut pair = Pair::new(context);
-    let on = pair.channel;
-    let mut sent = Vec::new();
+    let (on, copies) = (pair.channel, pair.capabilities().copies_in_poll);
+    let (mut sent, mut cancelled) = (Vec::new(), Vec::new());
     for round in 0..200_u64 {
         let id = pair.here.send(on, &round.to_le_bytes(), round);
         let withdrawn = round % 3 == 0 && pair.here.port().cancel(id);
         let end = pair.here.end_of(round);
         assert_eq!(end.outcome == Outcome::Cancelled, withdrawn);
-        if !withdrawn {
-            sent.push(round.to_le_bytes().to_vec());
-        }
+        let list = if withdrawn { &mut cancelled } else { &mut sent };
+        list.push(round.to_le_bytes().to_vec());
         if sent.len() == 8 {
-            assert_eq!(pair.messages(8, true), sent, "those that were not withdrawn, in order");
+            let mut got = Vec::new();
+            while got.last() != sent.last() {
+                got.extend(pair.messages(1, true));
+            }
+            assert!(got.is_sorted(), "in order");
+            got.retain(|message| copies || !cancelled.contains(message));
+            assert_eq!(got, sent, "those that were not withdrawn");
             sent.clear();
         }
     }

@@ -95,8 +95,9 @@ fn in_region((window, offset): (u32, u64)) -> usize {
 
 /// A block's pieces: `tokens` slices of `slice` bytes, one by one with room between them (a head slice), or in one
 /// run, or in two pieces; and its extent.
-fn pieces(tokens: u32, slice: u32) -> impl Strategy<Value = (Vec<Piece>, u32)> {
-    (0..4_u8, 0..40_u32, 0..50_u32).prop_map(move |(style, at, room)| {
+fn pieces(tokens: u32, slice: u32, dense: bool) -> impl Strategy<Value = (Vec<Piece>, u32)> {
+    let styles = if dense { 0..1_u8 } else { 0..4 };
+    (styles, 0..40_u32, 0..50_u32).prop_map(move |(style, at, room)| {
         let step = slice + room;
         let all = tokens * slice;
         match style {
@@ -114,9 +115,11 @@ fn pieces(tokens: u32, slice: u32) -> impl Strategy<Value = (Vec<Piece>, u32)> {
     })
 }
 
-fn layout(tokens: u32, slice: u32, planes: usize) -> impl Strategy<Value = Layout> {
+fn layout(tokens: u32, slice: u32, planes: usize, dense: bool) -> impl Strategy<Value = Layout> {
     let windows = proptest::collection::vec((0..2_u32, 0..3000_u64), planes);
-    (pieces(tokens, slice), 1..24_u32, any::<bool>(), 0..3_u64, windows).prop_map(
+    let rooms = if dense { 0..1_u64 } else { 0..3 };
+    let blocks = if dense { 16..24_u32 } else { 1..24 };
+    (pieces(tokens, slice, dense), blocks, any::<bool>(), rooms, windows).prop_map(
         move |((pieces, extent), blocks, grouped, room, windows)| {
             let room = room * 13;
             let split = if grouped { 4 } else { 1 };
@@ -137,20 +140,28 @@ fn layout(tokens: u32, slice: u32, planes: usize) -> impl Strategy<Value = Layou
     )
 }
 
-/// Ids: half of them in runs, which the library merges; never twice the same where bytes arrive.
-fn ids(blocks: u32) -> impl Strategy<Value = Vec<u32>> {
+/// Ids: half of them in runs, or all, and long ones, for dense layouts; never twice the same where bytes arrive.
+fn ids(blocks: u32, dense: bool) -> impl Strategy<Value = Vec<u32>> {
     let scattered = proptest::sample::subsequence((0..blocks).collect::<Vec<_>>(), 1..=blocks as usize).prop_shuffle();
-    let run = (0..blocks).prop_flat_map(move |first| (Just(first), 1..=blocks - first));
-    prop_oneof![scattered, run.prop_map(|(first, count)| (first..first + count).collect())]
+    let (firsts, least) = if dense { (0..blocks / 4, blocks / 2) } else { (0..blocks, 1) };
+    let run = firsts.prop_flat_map(move |first| (Just(first), least..=blocks - first));
+    let run = run.prop_map(|(first, count)| (first..first + count).collect());
+    prop_oneof![u32::from(!dense) => scattered, 1 => run]
 }
 
 fn one_move() -> impl Strategy<Value = Move> {
-    (1..8_u32, 1..90_u32, 1..4_usize)
-        .prop_flat_map(|(tokens, slice, planes)| (layout(tokens, slice, planes), layout(tokens, slice, planes)))
-        .prop_flat_map(|(here, there)| {
+    // Blocks are merged only where they lie close on both sides at once: by chance that is seldom.
+    (1..8_u32, 1..90_u32, 1..4_usize, proptest::bool::weighted(0.3))
+        .prop_flat_map(|(tokens, slice, planes, dense)| {
+            let layout = || layout(tokens, slice, planes, dense);
+            (layout(), layout(), Just(dense))
+        })
+        .prop_flat_map(|(here, there, dense)| {
             let count = u32::try_from(here.planes.len()).expect("few planes");
-            let planes = (0..=count).prop_flat_map(move |start| (Just(start), start..=count));
-            let sides = (ids(here.blocks), ids(there.blocks));
+            // Some, and seldom none.
+            let some = (0..count).prop_flat_map(move |start| (Just(start), start + 1..=count));
+            let planes = prop_oneof![7 => some, 1 => (0..=count).prop_map(|at| (at, at))];
+            let sides = (ids(here.blocks, dense), ids(there.blocks, dense));
             (Just(here), Just(there), planes, sides, any::<u64>())
         })
         .prop_map(|(here, there, (start, end), (mut ids_here, mut ids_there), seed)| {

@@ -266,18 +266,23 @@ fn read_equals_written(context: &Context) {
     pair.compare(there.region, &written);
 }
 
-/// Promise "one end": once the end said `quiet`, the source may be written and the peer keeps the old bytes.
+/// Promise "one end": once the end said `quiet`, the source may be written and the peer keeps the old bytes. It is
+/// written at once and from its end, so that one who still reads it is met, and not followed.
 fn source_is_free(context: &Context) {
+    const PIECE: usize = 4096;
     let mut pair = Pair::new(context);
-    let bytes = 300_001;
+    let bytes = 2_000_001;
     let (here, there, plan) = pair.blocks(Op::Write, bytes, 1);
+    let (mut old, mut new) = (seeded(100, bytes.into()), seeded(200, bytes.into()));
+    here.write(0, &old).expect("its whole");
     for round in 0..40 {
-        let old = seeded(100 + round, bytes.into());
-        here.write(0, &old).expect("its whole");
         pair.here.submit(pair.channel, &plan, &[0], Then::Nothing, round);
         pair.here.done(round);
-        here.write(0, &seeded(200 + round, bytes.into())).expect("its whole");
+        for (number, piece) in new.chunks(PIECE).enumerate().rev() {
+            here.write((number * PIECE) as u64, piece).expect("inside");
+        }
         pair.compare(there.region, &old);
+        std::mem::swap(&mut old, &mut new);
     }
 }
 

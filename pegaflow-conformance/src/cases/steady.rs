@@ -1,6 +1,6 @@
 //! Promise "steady state is free of surprises", and no wake-up is lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pegaflow_core::{Access, Audience, Event, Op, Port, Submitted, Then, Window};
 
@@ -8,13 +8,14 @@ use super::Case;
 use crate::{
     pair::{Context, Pair},
     protocol::{Command, Limits},
-    side::{PATIENCE, far, read},
+    side::{far, read},
     sys::allocations,
 };
 
 pub(super) const CASES: &[Case] = &[
     Case::both("steady_state_allocates_nothing", no_allocation),
     Case::both("no_wake_up_is_lost", wake_ups),
+    Case::both("a_sender_that_sleeps_ends_a_long_transfer", sleeping_sender),
     Case::both("the_descriptor_wakes_for_the_end_of_a_channel", wake_for_end),
 ];
 
@@ -32,6 +33,7 @@ fn no_allocation(context: &Context) {
     pair.call(Command::Polling(false));
     pair.peer.begin(Command::Steady { messages: WARM + ROUNDS, warm: WARM });
     let channel = pair.channel;
+    let patience = pair.here.patience;
     let port = pair.here.port();
     let mut events = [Event::NONE; 16];
     let (mut sent, mut counted, mut ended) = (0, 0_u64, 0_u64);
@@ -82,7 +84,7 @@ fn no_allocation(context: &Context) {
         let ends = events[..count].iter().filter(|event| matches!(event, Event::Ended { .. }));
         ended += ends.count() as u64;
         let _ = port.arm();
-        assert!(moved.elapsed() < PATIENCE, "stuck after {sent} messages");
+        assert!(moved.elapsed() < patience, "stuck after {sent} messages");
     }
     let here = allocations() - before;
     assert_eq!(here, 0, "allocations of the sender's thread in {ROUNDS} rounds ({full} times full)");
@@ -113,13 +115,11 @@ fn wake_ups(context: &Context) {
     let mut random = fastrand::Rng::with_seed(13);
     for round in 0..ROUNDS {
         pair.here.send(channel, &round.to_le_bytes(), round.into());
-        // The answer comes now before `arm`, now amid it, now after.
-        for _ in 0..random.u32(0..2000) {
-            std::hint::spin_loop();
-        }
+        // The answer comes now before a poll, now between one that found nothing and `arm`, now after.
+        dawdle(&mut random);
         let begin = Instant::now();
         loop {
-            assert!(begin.elapsed() < PATIENCE, "round {round}: awake, and no answer");
+            assert!(begin.elapsed() < pair.here.patience, "round {round}: awake, and no answer");
             if round % 2 == 1 && counter.value() == u64::from(round / 2 + 1) {
                 assert_eq!(read(&region, 0, 8), (u64::from(round) + 1).to_le_bytes());
                 break;
@@ -130,12 +130,44 @@ fn wake_ups(context: &Context) {
                 break;
             }
             if pair.here.turn() == 0 {
+                dawdle(&mut random);
                 pair.here.sleep(&format!("round {round}"));
             }
         }
     }
     pair.answer();
     pair.here.until("all ends", |side| (side.log.ends.len() == ROUNDS as usize).then_some(()));
+}
+
+/// Does nothing for up to 2 ms: as often for less than a microsecond as for as long as any answer takes, since nobody
+/// knows how long that is.
+pub(crate) fn dawdle(random: &mut fastrand::Rng) {
+    let longest = 1 << random.u32(8..=21);
+    let until = Instant::now() + Duration::from_nanos(random.u64(0..longest));
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+}
+
+/// A transfer longer than any queue of a device ends although its sender sleeps whenever a poll found nothing: what is
+/// complete makes room, and nobody waits to be asked again for the rest.
+fn sleeping_sender(context: &Context) {
+    let mut pair = Pair::new(context);
+    let (here, there, plan) = pair.blocks(Op::Write, 64, 4096);
+    let counter = pair.counter();
+    // Backwards, so that no two are merged.
+    let ids: Vec<u32> = (0..4096).rev().collect();
+    for round in 0..20 {
+        pair.here.submit(pair.channel, &plan, &ids, Then::Count(counter.id), round);
+        while !pair.here.log.ends.iter().any(|end| end.tag == round) {
+            if pair.here.turn() == 0 {
+                pair.here.sleep(&format!("amid transfer {round}"));
+            }
+        }
+    }
+    assert_eq!(pair.wait_counter(counter, 20), 20);
+    let all = read(&here, 0, 64 * 4096);
+    pair.compare(there.region, &all);
 }
 
 /// The end of a channel wakes a port that sleeps.
@@ -145,7 +177,7 @@ fn wake_for_end(context: &Context) {
     pair.peer.begin(Command::Close { channel: there });
     let begin = Instant::now();
     while pair.here.log.state(pair.channel) != Some(pegaflow_core::State::Closed) {
-        assert!(begin.elapsed() < PATIENCE, "awake, and no end");
+        assert!(begin.elapsed() < pair.here.patience, "awake, and no end");
         if pair.here.turn() == 0 {
             pair.here.sleep("the end of the channel");
         }

@@ -377,6 +377,12 @@ impl<S: Subscriber> Port for Poller<S> {
         // Without room nothing is taken from the engine: what it has stays there.
         if made < events.len() {
             made += self.take_raw(&mut events[made..]);
+            if !self.copies_in_poll {
+                // What completed has made room. Who sleeps next is woken by completions alone, so what fits goes now.
+                for at in 0..self.active.len() {
+                    self.post(Link(self.active[at]));
+                }
+            }
         }
         self.deadlines();
         self.closings();
