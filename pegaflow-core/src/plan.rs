@@ -6,7 +6,7 @@ mod shape;
 
 use std::{fmt, ops::Range, sync::Arc};
 
-pub(crate) use address::{Base, Side, Sub};
+pub(crate) use address::{At, Base, Side, Sub};
 pub use shape::{Piece, Plane, Shape, Span, Table};
 
 use crate::{ApiMisuse, Region, Remote};

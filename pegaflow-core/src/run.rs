@@ -2,7 +2,10 @@
 
 use std::{fmt, ops::Range};
 
-use crate::{CounterId, Op, plan::PlanInner};
+use crate::{
+    CounterId, Op,
+    plan::{At, PlanInner},
+};
 
 /// One contiguous move, adjacent blocks merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +82,8 @@ pub struct Run<'a> {
     planes: Range<u32>,
     ids: Ids<'a>,
     cursor: Cursor,
-    /// The piece at the cursor, where it was looked at before it was taken.
-    ahead: Option<Move>,
+    /// How the blocks of the cursor's plane lie, where they lie simply.
+    simple: Option<Simple>,
     follow: Follow<'a>,
     cookie: u64,
     finished: u64,
@@ -95,7 +98,9 @@ impl<'a> Run<'a> {
         follow: Follow<'a>,
         cookie: u64,
     ) -> Self {
-        Self { plan, planes, ids, cursor, ahead: None, follow, cookie, finished: 0 }
+        let mut made = Self { plan, planes, ids, cursor, simple: None, follow, cookie, finished: 0 };
+        made.simple = made.simple_plane();
+        made
     }
 
     /// What the moves do; of no meaning where there are none.
@@ -120,10 +125,7 @@ impl<'a> Run<'a> {
     #[inline]
     pub fn next_move(&mut self, max_bytes: u64) -> Option<Move> {
         let max_bytes = max_bytes.max(1);
-        let mut whole = match self.ahead.take() {
-            Some(ahead) => ahead,
-            None => self.piece()?,
-        };
+        let mut whole = self.piece()?;
         if whole.bytes > max_bytes {
             whole.bytes = max_bytes;
             self.cursor.within += max_bytes;
@@ -135,7 +137,6 @@ impl<'a> Run<'a> {
                     && whole.here_key == next.here_key
                     && whole.there_key == next.there_key;
                 if !adjacent || whole.bytes + next.bytes > max_bytes {
-                    self.ahead = Some(next);
                     break;
                 }
                 whole.bytes += next.bytes;
@@ -151,7 +152,7 @@ impl<'a> Run<'a> {
     #[inline]
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.ahead.is_none() && self.piece().is_none()
+        self.piece().is_none()
     }
 
     /// Where the run stands: before the next move.
@@ -163,7 +164,7 @@ impl<'a> Run<'a> {
     /// Goes back to a place that [`Run::cursor`] gave: what was taken after it was not posted.
     pub fn seek(&mut self, cursor: Cursor) {
         self.cursor = cursor;
-        self.ahead = None;
+        self.simple = self.simple_plane();
     }
 
     /// Says that `parts` of this run are complete already.
@@ -178,6 +179,23 @@ impl<'a> Run<'a> {
     /// The piece at the cursor, less what was yielded of it.
     #[inline]
     fn piece(&self) -> Option<Move> {
+        let Some(simple) = &self.simple else { return self.other_piece() };
+        if self.cursor.position >= self.ids.count {
+            return None;
+        }
+        let (here_id, there_id) = self.ids.pair(self.cursor.position);
+        let within = self.cursor.within;
+        Some(Move {
+            here: simple.here.address + u64::from(here_id) * simple.here_stride + within,
+            here_key: simple.here.key,
+            there: simple.there.address + u64::from(there_id) * simple.there_stride + within,
+            there_key: simple.there.key,
+            bytes: simple.bytes - within,
+        })
+    }
+
+    /// The same for blocks in groups, blocks of several runs, and spans.
+    fn other_piece(&self) -> Option<Move> {
         let plan = self.plan?;
         let plane = self.planes.start + self.cursor.plane;
         if self.cursor.position >= self.ids.count || plane >= self.planes.end {
@@ -201,23 +219,55 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The cursor's plane, where all of a block is one run on both sides, and no side has blocks in groups: what a
+    /// walk reads for each block is then four numbers and not two tables.
+    fn simple_plane(&self) -> Option<Simple> {
+        let plan = self.plan?;
+        let [sub] = *plan.subs else { return None };
+        let plane = self.planes.start + self.cursor.plane;
+        if plane >= self.planes.end {
+            return None;
+        }
+        let (here, here_stride) = plan.here.plain(plane)?;
+        let (there, there_stride) = plan.there.plain(plane)?;
+        Some(Simple {
+            here: At { address: here.address + u64::from(sub.here), ..here },
+            here_stride,
+            there: At { address: there.address + u64::from(sub.there), ..there },
+            there_stride,
+            bytes: sub.bytes.into(),
+        })
+    }
+
     /// Moves the cursor to the next piece: the next run of the block, the next block, the next plane.
     #[inline]
     fn step(&mut self) {
-        let runs = self.plan.map_or(0, |plan| plan.subs.len());
-        let cursor = &mut self.cursor;
-        cursor.within = 0;
-        cursor.sub += 1;
-        if (cursor.sub as usize) < runs {
-            return;
+        self.cursor.within = 0;
+        if self.simple.is_none() {
+            let runs = self.plan.map_or(0, |plan| plan.subs.len());
+            self.cursor.sub += 1;
+            if (self.cursor.sub as usize) < runs {
+                return;
+            }
+            self.cursor.sub = 0;
         }
-        cursor.sub = 0;
-        cursor.position += 1;
-        if cursor.position == self.ids.count {
-            cursor.position = 0;
-            cursor.plane += 1;
+        self.cursor.position += 1;
+        if self.cursor.position == self.ids.count {
+            self.cursor.position = 0;
+            self.cursor.plane += 1;
+            self.simple = self.simple_plane();
         }
     }
+}
+
+/// See [`Run::simple_plane`].
+#[derive(Debug, Clone, Copy)]
+struct Simple {
+    here: At,
+    here_stride: u64,
+    there: At,
+    there_stride: u64,
+    bytes: u64,
 }
 
 impl fmt::Debug for Run<'_> {

@@ -73,6 +73,14 @@ impl Side {
         }
     }
 
+    /// Where block 0 of plane `plane` begins, and the bytes from block to block; `None` for blocks in groups, and spans.
+    pub(crate) fn plain(&self, plane: u32) -> Option<(At, u64)> {
+        match self {
+            Self::Paged { planes, stride, split: 1, .. } => planes.get(plane as usize).map(|&at| (at, *stride)),
+            _ => None,
+        }
+    }
+
     /// Length of span `id`; `None` for blocks.
     #[inline]
     pub(crate) fn span_bytes(&self, id: u32) -> Option<u64> {
