@@ -102,7 +102,8 @@ fn expectations() -> Vec<(String, usize)> {
 
 fn compare() -> Result<(), String> {
     let expected = expectations();
-    let mut source = "#include <infiniband/verbs.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {\n".to_owned();
+    let mut source =
+        "#include <infiniband/verbs.h>\n#include <stddef.h>\n#include <stdio.h>\nint main(void) {\n".to_owned();
     for (what, _) in &expected {
         writeln!(source, "  printf(\"%zu\\n\", (size_t)({what}));").map_err(|error| error.to_string())?;
     }
