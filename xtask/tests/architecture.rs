@@ -14,7 +14,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("pegaflow-core", &[], &[]),
     // Backends: on core alone, never on each other. Each joins the conformance suite.
     ("pegaflow-shm", &["pegaflow-core"], &["pegaflow-conformance"]),
-    ("pegaflow-rdma", &["pegaflow-core"], &["pegaflow-conformance"]),
+    ("pegaflow-rdma", &["pegaflow-core"], &["pegaflow-conformance", "pegaflow-rdma-stand-in"]),
     ("pegaflow-ucx", &["pegaflow-core"], &["pegaflow-conformance"]),
     // One to learn from: `docs/adding-a-backend.md` builds it. The front door does not know it.
     ("pegaflow-example-backend", &["pegaflow-core"], &["pegaflow-conformance"]),

@@ -241,7 +241,8 @@ impl Channel {
         if transfer.generation != id.generation || transfer.phase == Phase::Free {
             return None;
         }
-        transfer.finished_parts += parts;
+        // What comes after the link was closed, and all was taken to be finished, changes nothing.
+        transfer.finished_parts = transfer.posted_parts.min(transfer.finished_parts + parts);
         match transfer.phase {
             Phase::Posted if transfer.quiet() => return Some(id.slot),
             Phase::Unquiet if transfer.quiet() => {
