@@ -1,5 +1,6 @@
 /* Two nodes in one process and one thread: blocks go from left to right and back, and what is wrong is refused. */
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,17 @@ static int releases;
 static void released(void *context) {
   CHECK(context == &releases);
   releases++;
+}
+
+/* Holds left's port until the config's patience is over: right never dials. */
+static void *hold(void *node) {
+  pf_channel channel;
+  pf_status status;
+  do {
+    status = pf_node_connect(node, ports[0], "right", PF_CLASS_BULK, &channel);
+  } while (status == PF_MISUSE);
+  REFUSED(status, PF_CONNECT, "`right` has not dialled");
+  return NULL;
 }
 
 int main(int count, char **arguments) {
@@ -276,6 +288,15 @@ int main(int count, char **arguments) {
   CHECK(releases == 1);
   OK(pf_region_read(regions[1], 10, back, 1));
   CHECK(back[0] == 'z');
+
+  /* Two threads in one port: the second is refused, and its text is its own. */
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, hold, nodes[0]) == 0);
+  uint64_t patience = soon();
+  while (pf_port_listen(ports[0], PF_CLASS_ACTIVATION + 1) != PF_MISUSE) CHECK(pf_now_ns() < patience);
+  CHECK(strstr(pf_last_error(), "in use by another thread") != NULL);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK(strstr(pf_last_error(), "in use by another thread") != NULL);
 
   /* The end. */
   OK(pf_port_close(ports[0], to));

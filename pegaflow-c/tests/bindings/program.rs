@@ -20,7 +20,10 @@ fn config(runtime: &Path) -> String {
         format!("[node.{name}]\nlisten = \"{}\"\nrole = \"stage\"\n", at.local_addr().unwrap())
     };
     let shm = format!("[transport.shm]\nruntime_dir = \"{}\"\n", runtime.display());
-    node("left", &left) + &node("right", &right) + &shm
+    // A channel that nobody dials, to wait for.
+    let channel = "[[channel]]\nfrom = \"right\"\nto = \"left\"\nclass = \"bulk\"\n";
+    let patience = "[rendezvous]\nconnect_timeout_ms = 200\n";
+    node("left", &left) + &node("right", &right) + channel + patience + &shm
 }
 
 #[test]
@@ -35,7 +38,7 @@ fn a_c_program_moves_blocks_and_is_refused_what_is_wrong() {
     fs::write(&file, config(&folder.path().join("sockets"))).unwrap();
 
     let mut compile = Command::new(&compiler);
-    compile.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g"]);
+    compile.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-g", "-pthread"]);
     compile.arg("-I").arg(root.join("include"));
     compile.arg(root.join("tests/bindings/program.c")).arg("-o").arg(&program);
     compile.arg("-L").arg(library()).arg("-lpegaflow_c").arg(format!("-Wl,-rpath,{}", library().display()));
