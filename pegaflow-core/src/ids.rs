@@ -20,6 +20,19 @@ impl ChannelId {
     pub(crate) const fn link(self) -> Link {
         Link(self.index)
     }
+
+    /// The id as a number, for callers in another language. It means nothing in another process.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.index as u64) << 32 | self.serial as u64
+    }
+
+    /// The id from [`to_bits`](Self::to_bits). Any number is taken: the calls refuse one that no channel has.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the parts are taken apart on purpose")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: (bits >> 32) as u16, serial: bits as u32 }
+    }
 }
 
 impl fmt::Debug for ChannelId {
@@ -65,6 +78,19 @@ impl TransferId {
     #[expect(clippy::cast_possible_truncation, reason = "the parts are taken apart on purpose")]
     pub(crate) const fn from_cookie(cookie: u64) -> Self {
         Self { slot: cookie as u16, channel: (cookie >> 16) as u16, generation: (cookie >> 32) as u32 }
+    }
+
+    /// The id as a number, for callers in another language. It means nothing in another process.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.to_cookie()
+    }
+
+    /// The id from [`to_bits`](Self::to_bits). Any number is taken: `cancel` finds nothing in flight under one that is
+    /// no transfer's.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self::from_cookie(bits)
     }
 }
 
@@ -133,6 +159,21 @@ pub struct Slot {
     pub(crate) generation: u32,
 }
 
+impl Slot {
+    /// The slot as two numbers, for callers in another language. They mean nothing in another process.
+    #[must_use]
+    pub const fn to_bits(self) -> [u64; 2] {
+        [self.channel.to_bits(), (self.generation as u64) << 32 | self.index as u64]
+    }
+
+    /// The slot from [`to_bits`](Self::to_bits). Any numbers are taken: the calls refuse what is not held.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the parts are taken apart on purpose")]
+    pub const fn from_bits(bits: [u64; 2]) -> Self {
+        Self { channel: ChannelId::from_bits(bits[0]), index: bits[1] as u32, generation: (bits[1] >> 32) as u32 }
+    }
+}
+
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "message slot {}.{} of {}", self.index, self.generation, self.channel)
@@ -148,6 +189,16 @@ mod tests {
         let id = CounterId::new((1 << 20) - 1, (1 << 12) - 1);
         assert_eq!((id.index(), id.generation()), ((1 << 20) - 1, (1 << 12) - 1));
         assert_eq!(CounterId::from_bits(id.to_bits()), id);
+    }
+
+    #[test]
+    fn ids_come_back_from_their_numbers() {
+        let channel = ChannelId { index: u16::MAX - 1, serial: u32::MAX };
+        assert_eq!(ChannelId::from_bits(channel.to_bits()), channel);
+        let transfer = TransferId { slot: u16::MAX, channel: 3, generation: u32::MAX };
+        assert_eq!(TransferId::from_bits(transfer.to_bits()), transfer);
+        let slot = Slot { channel, index: u32::MAX, generation: 7 };
+        assert_eq!(Slot::from_bits(slot.to_bits()), slot);
     }
 
     #[test]

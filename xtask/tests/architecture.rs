@@ -1,7 +1,7 @@
 //! The house: which crate may depend on which, what a manifest inherits, and where `unsafe` may stand.
 //!
 //! The tables come first; they are what to edit when the house changes. In one line:
-//! `bench, cli -> pegaflow -> {rdma, ucx, shm, metrics} -> core <- conformance`.
+//! `bench, bindings, cli -> pegaflow -> {rdma, ucx, shm, metrics} -> core <- conformance`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     // Above the front door.
     // Its benches open a backend beside the plain copy.
     ("pegaflow-bench", &["pegaflow-core", "pegaflow"], &["pegaflow-shm"]),
+    ("pegaflow-c", &["pegaflow"], &[]),
     ("pegaflow-cli", &["pegaflow-core", "pegaflow", "pegaflow-bench", "pegaflow-metrics"], &[]),
     // The chores stand outside.
     ("xtask", &[], &[]),
@@ -60,6 +61,7 @@ const UNSAFE_ROOMS: &[(&str, &str)] = &[
         "pegaflow-rdma/stand-in/src",
         "is a foreign library's other side: each entry point takes raw pointers; for tests alone",
     ),
+    ("pegaflow-c/src/ffi", "follows the pointers that C hands in"),
     ("pegaflow-cli/src/demo/limit", "runs the plain copy that the demo is compared with"),
 ];
 
