@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use pegaflow_conformance::Backend;
+use pegaflow_rdma::RdmaConfig;
 
 fn main() -> ExitCode {
-    pegaflow_conformance::main(Backend { name: "rdma", open: pegaflow_rdma::open })
+    pegaflow_conformance::main(Backend { name: "rdma", open: || pegaflow_rdma::open(&RdmaConfig::default()) })
 }

@@ -43,7 +43,7 @@ fn shm(_config: &Config) -> Opened {
 
 #[cfg(feature = "rdma")]
 fn rdma() -> Opened {
-    Some(pegaflow_rdma::open())
+    Some(pegaflow_rdma::open(&pegaflow_rdma::RdmaConfig::default()))
 }
 
 #[cfg(not(feature = "rdma"))]
