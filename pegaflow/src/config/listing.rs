@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use pegaflow_core::Bounds;
+
 use super::{Bytes, Channel, ClassName, Config, HostPort, Node, Origin, Role};
 
 /// One key of one config.
@@ -50,11 +52,11 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     for class in ClassName::ALL {
         let bounds = config.classes.bounds(*class);
         let key = |name| format!("class.{class}.{name}");
-        list.number(key("transfers"), bounds.transfers.into(), 1..=65_536, "a number of transfers");
-        list.number(key("blocks"), bounds.blocks.into(), 1..=16_777_216, "a number of block-id pairs");
-        list.number(key("messages"), bounds.messages.into(), 1..=65_536, "a number of messages");
-        list.size(key("message_bytes"), bounds.message_bytes, 256..=1 << 20);
-        list.number(key("counters"), bounds.counters.into(), 1..=1_048_576, "a number of counters");
+        list.number(key("transfers"), bounds.transfers.into(), wide(Bounds::TRANSFERS), "a number of transfers");
+        list.number(key("blocks"), bounds.blocks.into(), wide(Bounds::BLOCKS), "a number of block-id pairs");
+        list.number(key("messages"), bounds.messages.into(), wide(Bounds::MESSAGES), "a number of messages");
+        list.size(key("message_bytes"), bounds.message_bytes, wide(Bounds::MESSAGE_BYTES));
+        list.number(key("counters"), bounds.counters.into(), wide(Bounds::COUNTERS), "a number of counters");
     }
     let connect_timeout_ms = config.rendezvous.connect_timeout_ms;
     list.number("rendezvous.connect_timeout_ms", connect_timeout_ms, 1..=86_400_000, "milliseconds");
@@ -87,6 +89,11 @@ pub(super) fn sample() -> Config {
     config.nodes.insert(ANY_NODE.to_owned(), Node { listen, role: Role::Prefill });
     config.channels.push(Channel { from: ANY_NODE.to_owned(), to: ANY_NODE.to_owned(), class: ClassName::Kv });
     config
+}
+
+/// Core's ranges, as wide as the widest numbers here.
+fn wide(range: RangeInclusive<u32>) -> RangeInclusive<u64> {
+    (*range.start()).into()..=(*range.end()).into()
 }
 
 #[derive(Default)]

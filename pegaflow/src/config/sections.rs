@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use pegaflow_core::Bounds;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Bytes, ClassName, HostPort, Page, Role};
@@ -144,14 +145,11 @@ impl Classes {
 }
 
 impl ClassBounds {
-    /// Defaults of `class`.
+    /// Defaults of `class`: those of core.
     pub const fn default_of(class: ClassName) -> Self {
-        let message_bytes = Bytes::new(1024);
-        match class {
-            ClassName::Kv => Self { transfers: 256, blocks: 65_536, messages: 64, message_bytes, counters: 1024 },
-            ClassName::Bulk => Self { transfers: 64, blocks: 65_536, messages: 64, message_bytes, counters: 256 },
-            ClassName::Activation => Self { transfers: 64, blocks: 4096, messages: 64, message_bytes, counters: 256 },
-        }
+        let Bounds { transfers, blocks, messages, message_bytes, counters } = Bounds::of(class.class());
+        // A widening cast; `From` is not const.
+        Self { transfers, blocks, messages, message_bytes: Bytes::new(message_bytes as u64), counters }
     }
 }
 

@@ -123,7 +123,17 @@ fn values_out_of_range() {
     refused(
         "[class.kv]\nmessage_bytes = 255",
         "x.toml:2:17: `class.kv.message_bytes` is 255: \
-         expected a size, 256 to 1MiB, written as 65536, \"64KiB\" or \"1MB\"",
+         expected a size, 256 to 64KiB, written as 65536, \"64KiB\" or \"1MB\"",
+    );
+    // One more than core would take: a good config is one that opens.
+    refused(
+        "[class.kv]\nmessages = 4097",
+        "x.toml:2:12: `class.kv.messages` is 4097: expected a number of messages, 1 to 4096",
+    );
+    refused(
+        "[class.kv]\nmessage_bytes = \"65KiB\"",
+        "x.toml:2:17: `class.kv.message_bytes` is 65KiB: \
+         expected a size, 256 to 64KiB, written as 65536, \"64KiB\" or \"1MB\"",
     );
     refused(
         "[rendezvous]\nconnect_timeout_ms = 0",
