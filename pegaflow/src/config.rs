@@ -46,8 +46,8 @@ pub(crate) use names::is_node_name;
 pub use names::{BackendName, ClassName, Page, Role, UnknownName};
 pub use origin::{Location, Origin, Setting};
 pub use sections::{
-    Channel, ClassBounds, Classes, Node, RdmaConfig, RendezvousConfig, RuntimeDir, RuntimeDirError, ShmConfig,
-    Transports, UcxConfig, WaitConfig,
+    Channel, ClassBounds, Classes, MemoryConfig, Node, RdmaConfig, RendezvousConfig, RuntimeDir, RuntimeDirError,
+    ShmConfig, Transports, UcxConfig, WaitConfig,
 };
 
 use origin::Origins;
@@ -74,6 +74,8 @@ pub struct Config {
     pub rendezvous: RendezvousConfig,
     /// How a blocking wait waits.
     pub wait: WaitConfig,
+    /// Memory that Pegaflow allocates.
+    pub memory: MemoryConfig,
     /// One section per transport, whether or not this program was built with it.
     pub transport: Transports,
     /// Where each value that isn't a default came from.

@@ -91,7 +91,7 @@ pub(crate) fn class_name(class: Class) -> ClassName {
 
 /// The page size that the config asks for.
 pub(crate) fn page_size(config: &Config) -> PageSize {
-    match config.transport.shm.page {
+    match config.memory.page {
         Page::Base => PageSize::Base,
         Page::Huge2Mib => PageSize::Huge2MiB,
         Page::Huge1Gib => PageSize::Huge1GiB,

@@ -90,6 +90,16 @@ impl Schema {
         schema
     }
 
+    /// The key or section of this name in another section, where only one has it. Those that stand once for each node
+    /// or channel are left out: they would have to be a certain one's.
+    fn elsewhere(&self, name: &str) -> Option<&str> {
+        let named = |pattern: &&str| pattern.rsplit('.').next() == Some(name);
+        let once = |pattern: &&str| !["node", "channel"].iter().any(|many| pattern.starts_with(many));
+        let everywhere = self.sections.keys().chain(self.keys.keys()).map(String::as_str);
+        let mut found = everywhere.filter(named).filter(once);
+        found.next().filter(|_| found.next().is_none())
+    }
+
     fn insert(&mut self, pattern: &str) {
         let (section, name) = pattern.rsplit_once('.').unwrap_or(("", pattern));
         let names = self.sections.entry(section.to_owned()).or_default();
@@ -152,7 +162,8 @@ impl Walk<'_> {
                 self.section(&child, at, value)?;
             } else {
                 let known = self.schema.sections.get(&place.pattern).cloned().unwrap_or_default();
-                let nearest = nearest(name.get_ref(), known.iter().map(String::as_str));
+                let nearest = nearest(name.get_ref(), known.iter().map(String::as_str))
+                    .or_else(|| self.schema.elsewhere(name.get_ref()).map(Into::into));
                 return Err(ConfigError::UnknownKey { at, key: child.path, known, nearest });
             }
         }

@@ -61,10 +61,10 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     let connect_timeout_ms = config.rendezvous.connect_timeout_ms;
     list.number("rendezvous.connect_timeout_ms", connect_timeout_ms, 1..=86_400_000, "milliseconds");
     list.number("wait.spin_us", config.wait.spin_us, 0..=1_000_000, "microseconds");
+    list.text("memory.page", config.memory.page, "a page size: base, 2MiB or 1GiB");
     let shm = &config.transport.shm;
     list.text("transport.shm.runtime_dir", &shm.runtime_dir, "\"auto\" or the absolute path of a folder");
     list.size("transport.shm.copy_chunk_bytes", shm.copy_chunk_bytes, 4096..=1 << 30);
-    list.text("transport.shm.page", shm.page, "a page size: base, 2MiB or 1GiB");
     list.0
 }
 

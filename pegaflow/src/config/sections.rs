@@ -79,6 +79,14 @@ pub struct WaitConfig {
     pub spin_us: u64,
 }
 
+/// `[memory]`: memory that Pegaflow allocates, whichever transport carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemoryConfig {
+    /// Page size of owned regions.
+    pub page: Page,
+}
+
 /// `[transport.*]`: one section per transport.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -99,8 +107,6 @@ pub struct ShmConfig {
     pub runtime_dir: RuntimeDir,
     /// Most bytes that one progress call copies.
     pub copy_chunk_bytes: Bytes,
-    /// Page size of owned regions.
-    pub page: Page,
 }
 
 /// `[transport.rdma]`: known, and without keys as long as there is nothing to set.
@@ -177,7 +183,7 @@ impl Default for WaitConfig {
 
 impl Default for ShmConfig {
     fn default() -> Self {
-        Self { runtime_dir: RuntimeDir::Auto, copy_chunk_bytes: Bytes::new(1 << 20), page: Page::Base }
+        Self { runtime_dir: RuntimeDir::Auto, copy_chunk_bytes: Bytes::new(1 << 20) }
     }
 }
 

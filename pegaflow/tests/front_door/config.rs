@@ -47,10 +47,11 @@ counters = 15
 connect_timeout_ms = 16
 [wait]
 spin_us = 0
+[memory]
+page = "2MiB"
 [transport.shm]
 runtime_dir = "/run/pegaflow"
 copy_chunk_bytes = 65_536
-page = "2MiB"
 [transport.rdma]
 [transport.ucx]
 "#;
@@ -127,7 +128,7 @@ fn every_key_can_be_changed() {
     let shm = &config.transport.shm;
     assert_eq!(shm.runtime_dir, RuntimeDir::Path("/run/pegaflow".into()));
     assert_eq!(shm.copy_chunk_bytes, Bytes::new(65_536));
-    assert_eq!(shm.page, Page::Huge2Mib);
+    assert_eq!(config.memory.page, Page::Huge2Mib);
     assert_eq!(config.classes.bounds(ClassName::Bulk).message_bytes.get(), 9 << 10);
     assert_eq!(config.classes.activation.message_bytes.get(), 1000);
     assert_eq!(config.channels[1].from, config.channels[1].to, "a node may dial itself");
