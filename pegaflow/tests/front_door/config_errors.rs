@@ -34,7 +34,7 @@ fn unknown_keys_and_sections() {
         "backend = \"shm\"\ntransport.tcp.port = 1",
         "x.toml:2:11: unknown key `transport.tcp`; known here: shm, rdma, ucx",
     );
-    refused("[transport.rdma]\nrails = 2", "x.toml:2:1: unknown key `transport.rdma.rails`; known here: none");
+    refused("[transport.ucx]\nrails = 2", "x.toml:2:1: unknown key `transport.ucx.rails`; known here: none");
     refused(
         "[nodes.a]",
         "x.toml:1:2: unknown key `nodes`; did you mean `node`?; \
