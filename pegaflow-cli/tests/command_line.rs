@@ -112,8 +112,7 @@ fn one_layer_one_block_one_token() {
 
 #[test]
 fn what_is_wrong_is_said_with_what_was_expected() {
-    let cases: [(&[&str], i32, &str); 9] = [
-        (&["demo", "--backend", "rdma"], 1, "not built yet"),
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["demo", "--backend", "ucx"], 1, "not built yet"),
         (&["demo", "--backend", "smh"], 2, "did you mean `shm`"),
         (&["demo", "--model", "gpt-17"], 2, "llama-3.1-8b"),
@@ -130,6 +129,37 @@ fn what_is_wrong_is_said_with_what_was_expected() {
         assert!(err.contains(part), "{arguments:?}: `{part}` is missing in: {err}");
         assert!(!err.contains("panicked"), "{arguments:?}: {err}");
     }
+}
+
+/// The backend asked for, or its own reason; never another one.
+#[test]
+fn rdma_works_or_says_why_not() {
+    let refused = |output: &Output| {
+        let (out, err) = said(output);
+        assert_eq!(output.status.code(), Some(1), "{out}{err}");
+        assert!(err.contains("error: backend unavailable: backend `rdma`: "), "{err}");
+        assert!(!out.contains("verified") && !err.contains("panicked"), "{out}{err}");
+    };
+    let output = small(&["--backend", "rdma", "--json"]);
+    if output.status.success() {
+        let report: serde_json::Value = serde_json::from_str(&said(&output).0).unwrap();
+        assert_eq!((&report["backend"], &report["verified"]), (&"rdma".into(), &true.into()));
+    } else {
+        refused(&output);
+    }
+    // Here it can't work, whatever the machine has.
+    let folder = tempfile::tempdir().unwrap();
+    let path = config(folder.path(), "[transport.rdma]\nlibrary = \"/no/such/libibverbs.so.1\"\n");
+    let path = path.to_str().unwrap();
+    refused(&small(&["--backend", "rdma", "--config", path]));
+    let text = format!("backend = \"rdma\"\n{}", fs::read_to_string(path).unwrap());
+    fs::write(path, text).unwrap();
+    refused(&small(&["--config", path, "--json"]));
+    // The command line is over the file, here too.
+    let output = small(&["--config", path, "--backend", "shm", "--json"]);
+    let (out, err) = said(&output);
+    assert!(output.status.success(), "{err}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&out).unwrap()["backend"], "shm");
 }
 
 #[test]
@@ -239,16 +269,21 @@ fn a_killed_node_ends_the_demo_with_a_reason() {
 #[test]
 fn config_shows_every_value_with_its_origin_and_finds_mistakes() {
     let folder = tempfile::tempdir().unwrap();
-    let path = config(folder.path(), "[transport.shm]\ncopy_chunk_bytes = \"2MiB\"\n");
+    let more =
+        "[transport.shm]\ncopy_chunk_bytes = \"2MiB\"\n[[transport.rdma.rail]]\n[[transport.rdma.rail]]\nport = 2\n";
+    let path = config(folder.path(), more);
     let path = path.to_str().unwrap();
     let (out, _) = said(&pegaflow(&["config", "show", path]));
     let line = out.lines().find(|line| line.contains("transport.shm.copy_chunk_bytes")).unwrap();
     assert!(line.contains("2MiB") && line.contains("pegaflow.toml:12"), "{line}");
+    let line = out.lines().find(|line| line.contains("transport.rdma.rail[1].port")).unwrap();
+    assert!(line.contains("= 2") && line.contains("pegaflow.toml:15"), "{line}");
     assert!(out.lines().any(|line| line.contains("class.kv.transfers") && line.contains("default")), "{out}");
     assert!(pegaflow(&["config", "check", path]).status.success());
     for (text, parts) in [
         ("bakend = \"shm\"\n", ["pegaflow.toml:1", "bakend", "backend"]),
         ("backend = \"tcp\"\n", ["pegaflow.toml:1", "tcp", "shm, rdma or ucx"]),
+        ("[transport.rdma]\nsend_depth = 64\nsignal_every = 40\n", ["pegaflow.toml:3", "signal_every", "at most 32"]),
         ("[transport.shm]\ncopy_chunk_bytes = \"1 potato\"\n", ["pegaflow.toml:2", "copy_chunk_bytes", "potato"]),
     ] {
         fs::write(path, text).unwrap();

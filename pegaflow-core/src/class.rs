@@ -1,6 +1,6 @@
 //! Classes of traffic and the bounds of a channel.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 /// What a channel is for. Each class has channels, lanes, depth and service level of its own, so that a long push of
 /// one class never stands before a short write of another.
@@ -51,19 +51,31 @@ pub struct UnknownClass(pub String);
 /// How much one end of a channel holds at most. All of it is allocated when the channel is made; nothing grows later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Transfers in flight from this end, messages included; `1..=65536`.
+    /// Transfers in flight from this end, messages included; in [`TRANSFERS`](Self::TRANSFERS).
     pub transfers: u32,
-    /// Pairs of block ids held by this end's transfers in flight (8 bytes each); `1..=16777216`.
+    /// Pairs of block ids held by this end's transfers in flight (8 bytes each); in [`BLOCKS`](Self::BLOCKS).
     pub blocks: u32,
-    /// Messages that this end has room for before it releases one: the peer's credits; `1..=4096`.
+    /// Messages that this end has room for before it releases one: the peer's credits; in
+    /// [`MESSAGES`](Self::MESSAGES).
     pub messages: u32,
-    /// Longest message that this end receives, in bytes; `256..=65536` (the lower bound is promised to every caller).
+    /// Longest message that this end receives, in bytes; in [`MESSAGE_BYTES`](Self::MESSAGE_BYTES).
     pub message_bytes: u32,
-    /// Counters of this end that live at once (8 bytes a lane each); `1..=1048576`.
+    /// Counters of this end that live at once (8 bytes a lane each); in [`COUNTERS`](Self::COUNTERS).
     pub counters: u32,
 }
 
 impl Bounds {
+    /// What [`transfers`](Self::transfers) may be.
+    pub const TRANSFERS: RangeInclusive<u32> = 1..=65_536;
+    /// What [`blocks`](Self::blocks) may be.
+    pub const BLOCKS: RangeInclusive<u32> = 1..=1 << 24;
+    /// What [`messages`](Self::messages) may be.
+    pub const MESSAGES: RangeInclusive<u32> = 1..=4096;
+    /// What [`message_bytes`](Self::message_bytes) may be; the lower end is promised to every caller.
+    pub const MESSAGE_BYTES: RangeInclusive<u32> = 256..=65_536;
+    /// What [`counters`](Self::counters) may be.
+    pub const COUNTERS: RangeInclusive<u32> = 1..=1 << crate::CounterId::INDEX_BITS;
+
     /// The documented defaults of a class.
     #[must_use]
     pub const fn of(class: Class) -> Self {
@@ -76,13 +88,13 @@ impl Bounds {
     }
 
     /// Each bound with its name and the range it must lie in.
-    fn ranges(&self) -> [(&'static str, u32, u32, u32); 5] {
+    fn ranges(&self) -> [(&'static str, u32, RangeInclusive<u32>); 5] {
         [
-            ("transfers", self.transfers, 1, 65_536),
-            ("blocks", self.blocks, 1, 1 << 24),
-            ("messages", self.messages, 1, 4096),
-            ("message_bytes", self.message_bytes, 256, 65_536),
-            ("counters", self.counters, 1, 1 << crate::CounterId::INDEX_BITS),
+            ("transfers", self.transfers, Self::TRANSFERS),
+            ("blocks", self.blocks, Self::BLOCKS),
+            ("messages", self.messages, Self::MESSAGES),
+            ("message_bytes", self.message_bytes, Self::MESSAGE_BYTES),
+            ("counters", self.counters, Self::COUNTERS),
         ]
     }
 
@@ -91,8 +103,8 @@ impl Bounds {
     /// # Errors
     /// [`OutOfRange`] names the first bound that does not fit.
     pub fn check(&self) -> Result<(), OutOfRange> {
-        match self.ranges().into_iter().find(|(_, got, low, high)| got < low || got > high) {
-            Some((bound, got, low, high)) => Err(OutOfRange { bound, got, low, high }),
+        match self.ranges().into_iter().find(|(_, got, range)| !range.contains(got)) {
+            Some((bound, got, range)) => Err(OutOfRange { bound, got, low: *range.start(), high: *range.end() }),
             None => Ok(()),
         }
     }

@@ -25,6 +25,7 @@
 
 mod bytes;
 mod check;
+mod choice;
 mod document;
 mod error;
 mod host_port;
@@ -32,6 +33,7 @@ mod listing;
 mod names;
 mod nearest;
 mod origin;
+mod rdma;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -40,14 +42,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use bytes::{Bytes, BytesError, parse_bytes};
+pub use choice::{AbsolutePath, AbsolutePathError, Choice, DeviceName, DeviceNameError};
 pub use error::ConfigError;
 pub use host_port::{HostPort, HostPortError};
 pub(crate) use names::is_node_name;
 pub use names::{BackendName, ClassName, Page, Role, UnknownName};
 pub use origin::{Location, Origin, Setting};
+pub use rdma::{RdmaConfig, RdmaRail, RdmaService};
 pub use sections::{
-    Channel, ClassBounds, Classes, Node, RdmaConfig, RendezvousConfig, RuntimeDir, RuntimeDirError, ShmConfig,
-    Transports, UcxConfig, WaitConfig,
+    Channel, ClassBounds, Classes, MemoryConfig, Node, RendezvousConfig, ShmConfig, Transports, UcxConfig, WaitConfig,
 };
 
 use origin::Origins;
@@ -74,6 +77,8 @@ pub struct Config {
     pub rendezvous: RendezvousConfig,
     /// How a blocking wait waits.
     pub wait: WaitConfig,
+    /// Memory that Pegaflow allocates.
+    pub memory: MemoryConfig,
     /// One section per transport, whether or not this program was built with it.
     pub transport: Transports,
     /// Where each value that isn't a default came from.
@@ -106,7 +111,7 @@ impl Config {
     /// [`Config::load`] and [`Config::parse`] have done this; call it after changing fields in a program.
     ///
     /// # Errors
-    /// The first value out of its range, a channel that names an unknown node, two nodes with one listen address.
+    /// The first value out of its range or at odds with another, a channel that names an unknown node, two nodes with one listen address.
     pub fn check(&self) -> Result<(), ConfigError> {
         check::check(self)
     }

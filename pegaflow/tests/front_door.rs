@@ -5,6 +5,8 @@
 mod config;
 #[path = "front_door/config_errors.rs"]
 mod config_errors;
+#[path = "front_door/config_rdma.rs"]
+mod config_rdma;
 #[path = "front_door/rendezvous.rs"]
 mod rendezvous;
 #[path = "front_door/rendezvous_garbage.rs"]

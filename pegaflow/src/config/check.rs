@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 
 use super::listing::{Entry, entries_with_origins};
 use super::nearest::nearest;
-use super::{Config, ConfigError, Origin};
+use super::{Config, ConfigError, Origin, RdmaConfig};
 
 /// Finds the first value out of range or at odds with another.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let entries = entries_with_origins(config);
     for (entry, origin) in &entries {
-        if let Some((value, range)) = &entry.bounded
-            && !range.contains(value)
-        {
+        if !entry.fits {
             return Err(out_of_range(entry, origin));
         }
     }
     let origins: BTreeMap<_, _> = entries.iter().map(|(entry, origin)| (entry.key.as_str(), origin)).collect();
     let origin = |key: &str| origins.get(key).map_or(Origin::Program, |origin| (*origin).clone());
     check_nodes(config, &origin)?;
-    check_channels(config, &origin)
+    check_channels(config, &origin)?;
+    check_rdma(config, &origin)
 }
 
 fn out_of_range(entry: &Entry, origin: &Origin) -> ConfigError {
@@ -89,4 +88,30 @@ fn check_channels(config: &Config, origin: &dyn Fn(&str) -> Origin) -> Result<()
         }
     }
     Ok(())
+}
+
+fn check_rdma(config: &Config, origin: &dyn Fn(&str) -> Origin) -> Result<(), ConfigError> {
+    let rdma = &config.transport.rdma;
+    let (rails, most) = (rdma.rails.len(), *RdmaConfig::RAILS.end());
+    if !RdmaConfig::RAILS.contains(&rails) {
+        let key = "transport.rdma.rail".to_owned();
+        // The first too many; or the list, where it is written as an empty one.
+        let at = config.origins.section(&if rails > most { format!("{key}[{most}]") } else { key.clone() });
+        let expected = format!("1 to {most} of [[{key}]]; a file without one has one, all \"auto\"");
+        return Err(ConfigError::Value { at, key, found: format!("a list of {rails}"), expected });
+    }
+    let (key, depth_key) = ("transport.rdma.signal_every", "transport.rdma.send_depth");
+    let (every, depth) = (rdma.signal_every, rdma.send_depth);
+    if every <= depth / 2 {
+        return Ok(());
+    }
+    // The one to look at is the one that somebody set.
+    let (at, depth_at) = (origin(key), origin(depth_key));
+    Err(if at == Origin::Default {
+        let expected = format!("at least {}, twice `{key}` ({every}, {at})", u64::from(every) * 2);
+        ConfigError::Value { at: depth_at, key: depth_key.to_owned(), found: depth.to_string(), expected }
+    } else {
+        let expected = format!("at most {}, half of `{depth_key}` ({depth}, {depth_at})", depth / 2);
+        ConfigError::Value { at, key: key.to_owned(), found: every.to_string(), expected }
+    })
 }

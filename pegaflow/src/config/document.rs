@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::check::{NODE_NAME, check};
-use super::listing::{ANY_NODE, entries, sample};
+use super::listing::{ANY_NODE, entries, pattern, sample};
 use super::nearest::nearest;
 use super::origin::Origins;
 use super::{Config, ConfigError, Location, Origin, is_node_name};
@@ -23,9 +23,9 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let source = Source { text, path: path.into() };
     let tree = DeTable::parse(text).map_err(|error| source.not_toml(&error))?;
     let schema = Schema::new();
-    let mut walk = Walk { source: &source, schema: &schema, values: BTreeMap::new() };
+    let mut walk = Walk { source: &source, schema: &schema, values: BTreeMap::new(), sections: BTreeMap::new() };
     walk.table(&Place::ROOT, tree.get_ref())?;
-    let values = walk.values;
+    let Walk { values, sections, .. } = walk;
 
     let mut config = Config::deserialize(toml::de::Deserializer::from(tree))
         .map_err(|error| wrong_value(&source, &schema, &values, &error))?;
@@ -35,6 +35,7 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Config, ConfigError> {
             origins.record(entry.key, entry.value, Origin::File(source.location(value.span.start)));
         }
     }
+    origins.record_sections(sections);
     config.origins = origins;
     check(&config)?;
     Ok(config)
@@ -68,26 +69,50 @@ fn wrong_value(
 }
 
 /// The keys and sections there can be, as patterns: `node.*.listen`, `channel.from`.
+#[derive(Default)]
 struct Schema {
     /// Keys, with what is expected of their values.
     keys: BTreeMap<String, String>,
     /// In each section, what can stand in it, in the documentation's order.
     sections: BTreeMap<String, Vec<String>>,
+    /// Sections that there can be several of, each begun by `[[...]]`.
+    arrays: BTreeSet<String>,
+    /// Keys without a default: a section that can have one must have it.
+    required: BTreeSet<String>,
 }
 
 impl Schema {
     fn new() -> Self {
-        let mut schema = Self { keys: BTreeMap::new(), sections: BTreeMap::new() };
+        let mut schema = Self::default();
+        let defaults: BTreeSet<_> = entries(&Config::default()).iter().map(|entry| pattern(&entry.key)).collect();
         for entry in entries(&sample()) {
-            let pattern = entry.key.replace("[0]", "");
+            for (end, _) in entry.key.match_indices('[') {
+                schema.arrays.insert(pattern(&entry.key[..end]));
+            }
+            let pattern = pattern(&entry.key);
             schema.insert(&pattern);
+            if !defaults.contains(&pattern) {
+                schema.required.insert(pattern.clone());
+            }
             schema.keys.insert(pattern, entry.expected);
         }
-        for without_keys in ["transport.rdma", "transport.ucx"] {
-            schema.insert(without_keys);
-            schema.sections.insert(without_keys.to_owned(), Vec::new());
-        }
+        let without_keys = "transport.ucx";
+        schema.insert(without_keys);
+        schema.sections.insert(without_keys.to_owned(), Vec::new());
         schema
+    }
+
+    /// The key or section of this name in another section, where only one has it. Those of nodes, channels and the
+    /// like are left out: they would have to be a certain one's.
+    fn elsewhere(&self, name: &str) -> Option<&str> {
+        let named = |pattern: &&str| pattern.rsplit('.').next() == Some(name);
+        let once = |pattern: &&str| {
+            let below = |array: &String| pattern.strip_prefix(array.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            !pattern.split('.').any(|part| part == ANY_NODE) && !self.arrays.iter().any(below)
+        };
+        let everywhere = self.sections.keys().chain(self.keys.keys()).map(String::as_str);
+        let mut found = everywhere.filter(named).filter(once);
+        found.next().filter(|_| found.next().is_none())
     }
 
     fn insert(&mut self, pattern: &str) {
@@ -126,6 +151,8 @@ struct Walk<'a> {
     schema: &'a Schema,
     /// Values found, by path.
     values: BTreeMap<String, Written>,
+    /// Where the sections of arrays begin, by path; an empty array stands here itself.
+    sections: BTreeMap<String, Location>,
 }
 
 impl Walk<'_> {
@@ -152,7 +179,8 @@ impl Walk<'_> {
                 self.section(&child, at, value)?;
             } else {
                 let known = self.schema.sections.get(&place.pattern).cloned().unwrap_or_default();
-                let nearest = nearest(name.get_ref(), known.iter().map(String::as_str));
+                let nearest = nearest(name.get_ref(), known.iter().map(String::as_str))
+                    .or_else(|| self.schema.elsewhere(name.get_ref()).map(Into::into));
                 return Err(ConfigError::UnknownKey { at, key: child.path, known, nearest });
             }
         }
@@ -160,22 +188,25 @@ impl Walk<'_> {
     }
 
     fn section(&mut self, place: &Place, at: Location, value: &Spanned<DeValue<'_>>) -> Result<(), ConfigError> {
+        let array = self.schema.arrays.contains(&place.pattern);
         match value.get_ref() {
-            DeValue::Table(table) if place.pattern != "channel" => {
+            DeValue::Table(table) if !array => {
                 self.table(place, table)?;
-                if place.pattern.strip_suffix(ANY_NODE).is_some() {
-                    self.complete(place, at, table)?;
-                }
-                Ok(())
+                self.complete(place, at, table)
             }
-            DeValue::Array(channels) if place.pattern == "channel" => {
-                for (index, channel) in channels.iter().enumerate() {
+            DeValue::Array(elements) if array => {
+                if elements.is_empty() {
+                    self.sections.insert(place.path.clone(), self.source.location(value.span().start));
+                }
+                for (index, element) in elements.iter().enumerate() {
                     let place = place.element(index);
-                    let DeValue::Table(table) = channel.get_ref() else {
-                        return Err(self.no_section(&place, channel));
+                    let DeValue::Table(table) = element.get_ref() else {
+                        return Err(self.no_section(&place, element));
                     };
+                    let at = self.source.location(element.span().start);
+                    self.sections.insert(place.path.clone(), at.clone());
                     self.table(&place, table)?;
-                    self.complete(&place, self.source.location(channel.span().start), table)?;
+                    self.complete(&place, at, table)?;
                 }
                 Ok(())
             }
@@ -183,11 +214,14 @@ impl Walk<'_> {
         }
     }
 
-    /// Nodes and channels have no defaults: each of their keys must be there.
+    /// Each key without a default must be there.
     fn complete(&self, place: &Place, at: Location, table: &DeTable<'_>) -> Result<(), ConfigError> {
         let written: BTreeSet<&str> = table.keys().map(|name| name.get_ref().as_ref()).collect();
         let names = self.schema.sections.get(&place.pattern).map(Vec::as_slice).unwrap_or_default();
-        match names.iter().find(|name| !written.contains(name.as_str())) {
+        let missing = |name: &&String| {
+            !written.contains(name.as_str()) && self.schema.required.contains(&place.child(name).pattern)
+        };
+        match names.iter().find(missing) {
             None => Ok(()),
             Some(name) => {
                 let child = place.child(name);
@@ -198,8 +232,9 @@ impl Walk<'_> {
     }
 
     fn no_section(&self, place: &Place, value: &Spanned<DeValue<'_>>) -> ConfigError {
-        let expected = if place.pattern == "channel" {
-            "a section for each channel, begun by [[channel]]".to_owned()
+        let expected = if self.schema.arrays.contains(&place.pattern) {
+            let name = place.pattern.rsplit('.').next().unwrap_or_default();
+            format!("a section for each {name}, begun by [[{}]]", place.pattern)
         } else {
             let name = if place.pattern == "node" { "node.NAME" } else { &place.path };
             format!("a section, begun by [{name}]")

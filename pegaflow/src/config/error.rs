@@ -35,7 +35,7 @@ pub enum ConfigError {
         key: String,
         /// Keys and sections that exist in its place.
         known: Vec<String>,
-        /// The one that looks most like it, if any does.
+        /// The one that looks most like it; or the path of the one of this name in another section, if only one has it.
         nearest: Option<Box<str>>,
     },
     /// A key that a section must have and doesn't.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use pegaflow_core::Class;
 use serde::{Deserialize, Serialize};
 
 use super::nearest::{Suggestion, nearest};
@@ -97,6 +98,17 @@ names! {
         Huge2Mib = "2MiB",
         /// Huge pages of 1 GiB; the host must have reserved some.
         Huge1Gib = "1GiB",
+    }
+}
+
+impl ClassName {
+    /// The class in core that has this name.
+    pub(crate) const fn class(self) -> Class {
+        match self {
+            Self::Kv => Class::Kv,
+            Self::Bulk => Class::Bulk,
+            Self::Activation => Class::Activation,
+        }
     }
 }
 

@@ -68,6 +68,8 @@ impl fmt::Display for Location {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Origins {
     set: BTreeMap<String, (String, Origin)>,
+    /// Where the sections of arrays begin in the file, by path; an empty array stands here itself.
+    sections: BTreeMap<String, Location>,
 }
 
 /// Two configs are equal when their values are, wherever those came from.
@@ -82,6 +84,15 @@ impl Eq for Origins {}
 impl Origins {
     pub(super) fn record(&mut self, key: String, value: String, origin: Origin) {
         self.set.insert(key, (value, origin));
+    }
+
+    pub(super) fn record_sections(&mut self, sections: BTreeMap<String, Location>) {
+        self.sections = sections;
+    }
+
+    /// Who made the section at `path`, one of an array.
+    pub(super) fn section(&self, path: &str) -> Origin {
+        self.sections.get(path).map_or(Origin::Program, |location| Origin::File(location.clone()))
     }
 
     /// Who set `key`, whose value is now `value` and would be `default` if nobody had.

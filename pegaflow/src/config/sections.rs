@@ -1,12 +1,9 @@
 //! The sections of the config file, typed, with their defaults.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use pegaflow_core::Bounds;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use super::{Bytes, ClassName, HostPort, Page, Role};
+use super::{AbsolutePath, Bytes, Choice, ClassName, HostPort, Page, RdmaConfig, Role};
 
 /// `[node.NAME]`: a named process of the static topology.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -79,13 +76,21 @@ pub struct WaitConfig {
     pub spin_us: u64,
 }
 
+/// `[memory]`: memory that Pegaflow allocates, whichever transport carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MemoryConfig {
+    /// Page size of owned regions.
+    pub page: Page,
+}
+
 /// `[transport.*]`: one section per transport.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Transports {
     /// Two processes of one host.
     pub shm: ShmConfig,
-    /// InfiniBand and RoCE. No keys yet.
+    /// InfiniBand and RoCE.
     pub rdma: RdmaConfig,
     /// UCX. No keys yet.
     pub ucx: UcxConfig,
@@ -95,43 +100,18 @@ pub struct Transports {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShmConfig {
-    /// Folder of the Unix sockets over which memory is handed from process to process.
-    pub runtime_dir: RuntimeDir,
+    /// Folder of the Unix sockets over which memory is handed from process to process; auto is
+    /// `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` where that variable is not set.
+    pub runtime_dir: Choice<AbsolutePath>,
     /// Most bytes that one progress call copies.
     pub copy_chunk_bytes: Bytes,
-    /// Page size of owned regions.
-    pub page: Page,
 }
-
-/// `[transport.rdma]`: known, and without keys as long as there is nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct RdmaConfig {}
 
 /// `[transport.ucx]`: known, and without keys as long as there is nothing to set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct UcxConfig {}
-
-/// Folder of the shared-memory backend's Unix sockets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum RuntimeDir {
-    /// `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` where that variable is not set.
-    #[default]
-    Auto,
-    /// This folder, an absolute path.
-    Path(PathBuf),
-}
-
-/// Why a text is no [`RuntimeDir`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{found}` is not an absolute path")]
-pub struct RuntimeDirError {
-    /// The text.
-    pub found: String,
-}
 
 impl Classes {
     /// Bounds of `class`.
@@ -145,14 +125,11 @@ impl Classes {
 }
 
 impl ClassBounds {
-    /// Defaults of `class`.
+    /// Defaults of `class`: those of core.
     pub const fn default_of(class: ClassName) -> Self {
-        let message_bytes = Bytes::new(1024);
-        match class {
-            ClassName::Kv => Self { transfers: 256, blocks: 65_536, messages: 64, message_bytes, counters: 1024 },
-            ClassName::Bulk => Self { transfers: 64, blocks: 65_536, messages: 64, message_bytes, counters: 256 },
-            ClassName::Activation => Self { transfers: 64, blocks: 4096, messages: 64, message_bytes, counters: 256 },
-        }
+        let Bounds { transfers, blocks, messages, message_bytes, counters } = Bounds::of(class.class());
+        // A widening cast; `From` is not const.
+        Self { transfers, blocks, messages, message_bytes: Bytes::new(message_bytes as u64), counters }
     }
 }
 
@@ -180,41 +157,7 @@ impl Default for WaitConfig {
 
 impl Default for ShmConfig {
     fn default() -> Self {
-        Self { runtime_dir: RuntimeDir::Auto, copy_chunk_bytes: Bytes::new(1 << 20), page: Page::Base }
-    }
-}
-
-impl fmt::Display for RuntimeDir {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Path(path) => path.display().fmt(f),
-        }
-    }
-}
-
-impl FromStr for RuntimeDir {
-    type Err = RuntimeDirError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        let path = PathBuf::from(text);
-        // A relative folder would be another one for a peer that was started elsewhere.
-        if path.is_absolute() { Ok(Self::Path(path)) } else { Err(RuntimeDirError { found: text.to_owned() }) }
-    }
-}
-
-impl<'de> Deserialize<'de> for RuntimeDir {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for RuntimeDir {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        Self { runtime_dir: Choice::Auto, copy_chunk_bytes: Bytes::new(1 << 20) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pegaflow::config::{
-    BackendName, Bytes, ClassBounds, ClassName, Config, ConfigError, HostPort, Origin, Page, Role, RuntimeDir, Setting,
+    BackendName, Bytes, Choice, ClassBounds, ClassName, Config, ConfigError, HostPort, Origin, Page, Role, Setting,
 };
 
 /// The documentation of every key.
@@ -47,11 +47,41 @@ counters = 15
 connect_timeout_ms = 16
 [wait]
 spin_us = 0
+[memory]
+page = "2MiB"
 [transport.shm]
 runtime_dir = "/run/pegaflow"
 copy_chunk_bytes = 65_536
-page = "2MiB"
 [transport.rdma]
+library = "/opt/lib/libibverbs.so.1"
+mtu = 1024
+ack_timeout = 17
+retries = 0
+rnr_retries = 1
+rnr_timer = 31
+send_depth = 18
+receive_depth = 64
+signal_every = 9
+chain = 19
+inline_bytes = 0
+poll_batch = 20
+outstanding_reads = 21
+max_request_bytes = "22MiB"
+relaxed_ordering = false
+max_channels = 23
+[[transport.rdma.rail]]
+device = "mlx5_0"
+port = 2
+gid = 0
+[transport.rdma.kv]
+service_level = 1
+traffic_class = 104
+[transport.rdma.bulk]
+service_level = 2
+traffic_class = 255
+[transport.rdma.activation]
+service_level = 15
+traffic_class = 3
 [transport.ucx]
 "#;
 
@@ -100,8 +130,28 @@ fn the_template_lists_every_key_with_its_default() {
     assert_eq!(template.node("prefill").unwrap().listen.to_string(), "127.0.0.1:7300");
     assert_eq!(template.node("decode").unwrap().listen.to_string(), "127.0.0.1:7301");
     assert_eq!(template.channels[0].class, ClassName::Kv);
-    for section in ["[transport.rdma]", "[transport.ucx]"] {
-        assert!(TEMPLATE.lines().any(|line| line == section), "{section}");
+    assert!(TEMPLATE.lines().any(|line| line == "[transport.ucx]"), "a section without keys");
+}
+
+/// The promise: over another transport, a deployment's file differs in one line.
+#[test]
+fn another_backend_is_one_line() {
+    let before = Config::parse(TEMPLATE, "pegaflow.toml").unwrap();
+    for backend in BackendName::ALL {
+        let line = format!("backend = \"{backend}\"");
+        let text: Vec<_> =
+            TEMPLATE.lines().map(|it| if it.starts_with("backend = ") { line.as_str() } else { it }).collect();
+        let differing = TEMPLATE.lines().zip(&text).filter(|(before, after)| before != *after).count();
+        assert_eq!(differing, usize::from(*backend != before.backend));
+        let after = Config::parse(&text.join("\n"), "pegaflow.toml").unwrap();
+        let mut expected = before.clone();
+        expected.backend = *backend;
+        assert_eq!(after, expected);
+        // Neither do other keys change their value, nor their line.
+        let but_the_backend = |config: &Config| -> Vec<_> {
+            config.effective().into_iter().filter(|setting| setting.key != "backend").collect()
+        };
+        assert_eq!(but_the_backend(&after), but_the_backend(&before));
     }
 }
 
@@ -125,9 +175,9 @@ fn every_key_can_be_changed() {
     assert_eq!(changed.len(), defaults.len() + 2 * 2 + 2 * 3);
 
     let shm = &config.transport.shm;
-    assert_eq!(shm.runtime_dir, RuntimeDir::Path("/run/pegaflow".into()));
+    assert_eq!(shm.runtime_dir, Choice::Given("/run/pegaflow".parse().unwrap()));
     assert_eq!(shm.copy_chunk_bytes, Bytes::new(65_536));
-    assert_eq!(shm.page, Page::Huge2Mib);
+    assert_eq!(config.memory.page, Page::Huge2Mib);
     assert_eq!(config.classes.bounds(ClassName::Bulk).message_bytes.get(), 9 << 10);
     assert_eq!(config.classes.activation.message_bytes.get(), 1000);
     assert_eq!(config.channels[1].from, config.channels[1].to, "a node may dial itself");

@@ -34,16 +34,28 @@ fn unknown_keys_and_sections() {
         "backend = \"shm\"\ntransport.tcp.port = 1",
         "x.toml:2:11: unknown key `transport.tcp`; known here: shm, rdma, ucx",
     );
-    refused("[transport.rdma]\nrails = 2", "x.toml:2:1: unknown key `transport.rdma.rails`; known here: none");
+    refused("[transport.ucx]\nrails = 2", "x.toml:2:1: unknown key `transport.ucx.rails`; known here: none");
     refused(
         "[nodes.a]",
         "x.toml:1:2: unknown key `nodes`; did you mean `node`?; \
-         known here: backend, node, channel, class, rendezvous, wait, transport",
+         known here: backend, node, channel, class, rendezvous, wait, memory, transport",
     );
     refused(
         "[node.a]\nlisten = \"h:1\"\nrole = \"stage\"\nport = 3",
         "x.toml:4:1: unknown key `node.a.port`; known here: listen, role",
     );
+    // A good key in the wrong section: where it belongs, if there is one such place.
+    refused(
+        "[transport.shm]\npage = \"2MiB\"",
+        "x.toml:2:1: unknown key `transport.shm.page`; did you mean `memory.page`?; \
+         known here: runtime_dir, copy_chunk_bytes",
+    );
+    refused(
+        "[rdma]",
+        "x.toml:1:2: unknown key `rdma`; did you mean `transport.rdma`?; \
+         known here: backend, node, channel, class, rendezvous, wait, memory, transport",
+    );
+    refused("[wait]\ntransfers = 3", "x.toml:2:1: unknown key `wait.transfers`; known here: spin_us");
     // The first in the file, not in the alphabet.
     refused("[wait]\nz = 1\na = 2", "x.toml:2:1: unknown key `wait.z`; known here: spin_us");
 }
@@ -78,8 +90,8 @@ fn values_of_the_wrong_type() {
         "x.toml:1:12: `channel[0]` is 1: expected a section for each channel, begun by [[channel]]",
     );
     refused(
-        "[transport.shm.page]\nsize = 3",
-        "x.toml:1:16: `transport.shm.page` is [transport.shm.page]: expected a page size: base, 2MiB or 1GiB",
+        "[memory.page]\nsize = 3",
+        "x.toml:1:9: `memory.page` is [memory.page]: expected a page size: base, 2MiB or 1GiB",
     );
     refused(
         "[transport.shm]\ncopy_chunk_bytes = 1.5",
@@ -123,7 +135,17 @@ fn values_out_of_range() {
     refused(
         "[class.kv]\nmessage_bytes = 255",
         "x.toml:2:17: `class.kv.message_bytes` is 255: \
-         expected a size, 256 to 1MiB, written as 65536, \"64KiB\" or \"1MB\"",
+         expected a size, 256 to 64KiB, written as 65536, \"64KiB\" or \"1MB\"",
+    );
+    // One more than core would take: a good config is one that opens.
+    refused(
+        "[class.kv]\nmessages = 4097",
+        "x.toml:2:12: `class.kv.messages` is 4097: expected a number of messages, 1 to 4096",
+    );
+    refused(
+        "[class.kv]\nmessage_bytes = \"65KiB\"",
+        "x.toml:2:17: `class.kv.message_bytes` is 65KiB: \
+         expected a size, 256 to 64KiB, written as 65536, \"64KiB\" or \"1MB\"",
     );
     refused(
         "[rendezvous]\nconnect_timeout_ms = 0",

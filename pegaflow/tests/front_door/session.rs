@@ -4,7 +4,7 @@ use std::{net::TcpListener, thread};
 
 use pegaflow::{
     Class, Error, Port, Session, State,
-    config::{BackendName, Config},
+    config::{BackendName, Choice, Config},
 };
 
 /// `a` dials `b` for kv and bulk, and itself for activations.
@@ -76,12 +76,13 @@ fn a_peer_that_never_comes_is_an_error_on_both_sides() {
 
 #[test]
 fn a_backend_that_is_not_there_says_why() {
-    for backend in [BackendName::Rdma, BackendName::Ucx] {
+    for (backend, why) in [(BackendName::Rdma, "can't be loaded"), (BackendName::Ucx, "not built yet")] {
         let mut config = config();
         config.override_backend(backend);
+        config.transport.rdma.library = Choice::Given("/no/such/libibverbs.so.1".parse().unwrap());
         let error = Session::open(&config, "a").unwrap_err().to_string();
         let built = pegaflow::built().contains(&backend.as_str());
-        let expected = if built { "not built yet" } else { "built without" };
+        let expected = if built { why } else { "built without" };
         assert!(error.contains(expected), "{error}");
     }
     assert!(Session::open(&config(), "c").unwrap_err().to_string().contains("node `c`"));
