@@ -10,12 +10,14 @@ use crate::workspace::{external, is_dev, is_ours, metadata, root, toml};
 
 /// A crate of the workspace, the crates of the workspace that it may depend on, and those that its tests, examples
 /// and benches may use besides. Every member has a row.
-const HOUSE: [(&str, &[&str], &[&str]); 10] = [
+const HOUSE: [(&str, &[&str], &[&str]); 11] = [
     ("pegaflow-core", &[], &[]),
     // Backends: on core alone, never on each other. Each joins the conformance suite.
     ("pegaflow-shm", &["pegaflow-core"], &["pegaflow-conformance"]),
     ("pegaflow-rdma", &["pegaflow-core"], &["pegaflow-conformance"]),
     ("pegaflow-ucx", &["pegaflow-core"], &["pegaflow-conformance"]),
+    // What the verbs backend is tested against: a library of its own, loaded by path. On nothing of ours.
+    ("pegaflow-rdma-stand-in", &[], &[]),
     // Beside the backends.
     ("pegaflow-metrics", &["pegaflow-core"], &[]),
     ("pegaflow-conformance", &["pegaflow-core"], &[]),
@@ -41,13 +43,17 @@ const KEPT_TO: [(&str, &[&str], &str); 1] = [(
 
 /// Where `unsafe` may stand, and why. An entry is a path without `.rs`: it covers the file of that name and the folder
 /// beside it. `sys`, without a crate before it, covers every file and folder of that name.
-const UNSAFE_ROOMS: [(&str, &str); 7] = [
+const UNSAFE_ROOMS: [(&str, &str); 8] = [
     ("sys", "every raw foreign call lives in a room of this name"),
     ("pegaflow-core/src/region", "maps memory and copies in and out of it"),
     ("pegaflow-core/src/counter", "counters lie in memory that a peer or a NIC writes"),
     ("pegaflow-core/src/node", "registers memory that the caller brings"),
     ("pegaflow-core/src/port", "gives the engine runs whose every range was checked"),
     ("pegaflow-shm/src/progress", "copies what a run yields"),
+    (
+        "pegaflow-rdma/stand-in/src",
+        "is a foreign library's other side: each entry point takes raw pointers; for tests alone",
+    ),
     ("pegaflow-cli/src/demo/limit", "runs the plain copy that the demo is compared with"),
 ];
 
