@@ -91,7 +91,7 @@ pub(crate) fn local(key: u32, domain: usize, at: u64, length: u64, access: u32) 
 /// Where a range of the peer's lies, if his `key` allows this `access`.
 #[inline]
 pub(crate) fn remote(key: u32, domain: usize, at: u64, length: u64, access: u32) -> Option<*mut u8> {
-    if key & REMOTE == 0 { None } else { local(key ^ REMOTE, domain, at, length, access) }
+    local(key ^ REMOTE, domain, at, length, access)
 }
 
 /// Makes a protection domain.
