@@ -148,6 +148,28 @@ pub(crate) fn carry_out(
     }
 }
 
+/// The plain case, quickly: a write of one registered range by a queue pair that is prompt and honest. None leaves all
+/// to [`carry_out`], with nothing done.
+#[inline]
+pub(crate) fn quick_write(qp: &Qp, peer: &Peer, request: &ibv_send_wr) -> Option<u64> {
+    let one = request.num_sge == 1 && !request.sg_list.is_null() && qp.cap.max_send_sge > 0;
+    if request.opcode != IBV_WR_RDMA_WRITE || !one || !peer.fits {
+        return None;
+    }
+    // SAFETY: whoever posts gives a list of this length.
+    let range = unsafe { &*request.sg_list };
+    let (length, bytes) = (range.length as usize, u64::from(range.length));
+    let allowed = peer.qp.access.load(Ordering::Relaxed) & IBV_ACCESS_REMOTE_WRITE != 0;
+    if request.send_flags & IBV_SEND_INLINE != 0 || length == 0 || bytes > MESSAGE_MAX || !allowed {
+        return None;
+    }
+    let from = memory::local(range.lkey, qp.domain, range.addr, bytes, 0)?;
+    let to = memory::remote(request.rkey, peer.qp.domain, request.remote_addr, bytes, IBV_ACCESS_REMOTE_WRITE)?;
+    // SAFETY: both ranges were checked, and their regions stay while the send queue is held.
+    unsafe { copy(from, to, length) };
+    Some(bytes)
+}
+
 /// Where a write goes.
 #[inline]
 pub(crate) fn target(qp: &Qp, peer: &Qp, request: &ibv_send_wr, bytes: u64) -> Result<*mut u8, Outcome> {

@@ -67,3 +67,25 @@ impl<T> Drop for Held<'_, T> {
         self.0.taken.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::Lock;
+
+    #[test]
+    fn one_at_a_time() {
+        let lock = Lock::new(0_u32);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100_000 {
+                        *lock.hold() += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*lock.hold(), 400_000);
+    }
+}

@@ -76,7 +76,7 @@ impl Pd {
 pub(crate) fn local(key: u32, domain: usize, at: u64, length: u64, access: u32) -> Option<*mut u8> {
     let slot = &TABLE[(key >> 16) as usize & (SLOTS - 1)];
     // SYNC POINT: region.
-    if slot.key.load(Ordering::Acquire) != key || key == 0 || slot.domain.load(Ordering::Relaxed) != domain {
+    if slot.key.load(Ordering::Acquire) != key || slot.domain.load(Ordering::Relaxed) != domain {
         return None;
     }
     let offset = at.wrapping_sub(slot.begin.load(Ordering::Relaxed));
@@ -91,7 +91,7 @@ pub(crate) fn local(key: u32, domain: usize, at: u64, length: u64, access: u32) 
 /// Where a range of the peer's lies, if his `key` allows this `access`.
 #[inline]
 pub(crate) fn remote(key: u32, domain: usize, at: u64, length: u64, access: u32) -> Option<*mut u8> {
-    if key & REMOTE == 0 { None } else { local(key ^ REMOTE, domain, at, length, access) }
+    local(key ^ REMOTE, domain, at, length, access)
 }
 
 /// Makes a protection domain.
@@ -250,6 +250,8 @@ pub unsafe extern "C" fn ibv_dereg_mr(mr: *mut ibv_mr) -> c_int {
     let mr = unsafe { Box::from_raw(mr.cast::<Mr>()) };
     let at = (mr.base.lkey >> 16) as usize & (SLOTS - 1);
     TABLE[at].key.store(0, Ordering::SeqCst);
+    // No domain has this address, so no key fits an empty slot.
+    TABLE[at].domain.store(0, Ordering::SeqCst);
     queue_pair::pass_every_send_queue();
     FREE.lock().unwrap_or_else(PoisonError::into_inner).0.push_back(at);
     if let Some(place) = NonNull::new(mr.base.addr).filter(|_| mr.mapped > 0) {

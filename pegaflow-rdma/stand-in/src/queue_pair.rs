@@ -123,7 +123,7 @@ impl Qp {
         counts
     }
 
-    /// Fails, unless it has failed or was never connected.
+    /// Fails, unless it has failed or is gone.
     pub(crate) fn fail(&self, event: Option<c_uint>, aftermath: &mut Aftermath) {
         let mut send = self.send.hold();
         if matches!(self.state(), IBV_QPS_ERR | GONE) {

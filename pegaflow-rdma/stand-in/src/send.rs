@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::abi::*;
-use crate::execute::{Outcome, carry_out, segments};
+use crate::execute::{Outcome, carry_out, quick_write, segments};
 use crate::lies::Lies;
 use crate::numbers::*;
 use crate::pending::Pending;
@@ -165,6 +165,20 @@ impl SendQueue {
         while !next.is_null() {
             // SAFETY: whoever posts gives a chain that ends with null.
             let request = unsafe { &*next };
+            if room > 0
+                && let Some(bytes) = self.quick(qp, request)
+            {
+                room -= 1;
+                self.posted += 1;
+                self.counts.requests += 1;
+                self.counts.bytes += bytes;
+                if signals(qp, request) {
+                    self.counts.signalled += 1;
+                    complete(qp, request, self.posted - 1, bytes, aftermath);
+                }
+                next = request.next;
+                continue;
+            }
             if !admits(qp, request) {
                 return Err((EINVAL, next));
             }
@@ -179,6 +193,12 @@ impl SendQueue {
     }
 
     #[inline]
+    fn quick(&self, qp: &Qp, request: &ibv_send_wr) -> Option<u64> {
+        let plain = qp.prompt && qp.honest && self.pending.is_empty() && qp.state() == IBV_QPS_RTS;
+        let peer = self.peer.as_ref().filter(|peer| plain && peer.qp.takes(peer.epoch))?;
+        quick_write(qp, peer, request)
+    }
+
     fn take(&mut self, qp: &Qp, request: &ibv_send_wr, aftermath: &mut Aftermath) {
         let index = self.posted;
         self.posted += 1;
@@ -214,16 +234,21 @@ impl SendQueue {
     ) {
         self.counts.bytes += bytes;
         if signals(qp, request) {
-            let opcode = match request.opcode {
-                IBV_WR_RDMA_READ => IBV_WC_RDMA_READ,
-                IBV_WR_SEND | IBV_WR_SEND_WITH_IMM => IBV_WC_SEND,
-                _ => IBV_WC_RDMA_WRITE,
-            };
-            let byte_len = u32::try_from(bytes).unwrap_or(u32::MAX);
-            let wc = ibv_wc { wr_id: request.wr_id, opcode, byte_len, qp_num: qp.number, ..ibv_wc::default() };
-            qp.complete_send(wc, index, aftermath);
+            complete(qp, request, index, bytes, aftermath);
         }
     }
+}
+
+/// Completes a request that succeeded.
+fn complete(qp: &Qp, request: &ibv_send_wr, index: u64, bytes: u64, aftermath: &mut Aftermath) {
+    let opcode = match request.opcode {
+        IBV_WR_RDMA_READ => IBV_WC_RDMA_READ,
+        IBV_WR_SEND | IBV_WR_SEND_WITH_IMM => IBV_WC_SEND,
+        _ => IBV_WC_RDMA_WRITE,
+    };
+    let byte_len = u32::try_from(bytes).unwrap_or(u32::MAX);
+    let wc = ibv_wc { wr_id: request.wr_id, opcode, byte_len, qp_num: qp.number, ..ibv_wc::default() };
+    qp.complete_send(wc, index, aftermath);
 }
 
 #[cold]

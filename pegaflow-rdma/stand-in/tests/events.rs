@@ -14,7 +14,7 @@ fn readable(descriptor: c_int, milliseconds: i64) -> bool {
     // SAFETY: the descriptor is open while its owner is.
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let patience = Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
-    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&patience)).unwrap() == 1
+    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&patience)) == Ok(1)
 }
 
 fn woken(side: &Side, milliseconds: i64) -> bool {

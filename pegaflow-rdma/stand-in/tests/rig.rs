@@ -1,11 +1,13 @@
 //! Two connected sides of one process, and short names for the calls.
 
 use std::ffi::{CStr, CString, c_int};
+use std::os::fd::BorrowedFd;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pegaflow_rdma_stand_in::abi::*;
 use pegaflow_rdma_stand_in::*;
+use rustix::fs::{OFlags, fcntl_setfl};
 
 pub(crate) const SIZE: usize = 1 << 16;
 
@@ -62,6 +64,10 @@ impl Side {
             let context = ibv_open_device(device(schedule));
             let pd = ibv_alloc_pd(context);
             let channel = ibv_create_comp_channel(context);
+            // What does not come fails a test, and does not stop it.
+            for descriptor in [(*context).async_fd, (*channel).fd] {
+                fcntl_setfl(BorrowedFd::borrow_raw(descriptor), OFlags::NONBLOCK).unwrap();
+            }
             let cq = ibv_create_cq(context, depth.completions, null_mut(), channel, 0);
             assert!(!cq.is_null());
             let memory = Box::into_raw(vec![0_u64; SIZE / 8].into_boxed_slice()).cast::<u8>();

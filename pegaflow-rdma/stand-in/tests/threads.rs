@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use pegaflow_rdma_stand_in::abi::*;
 use pegaflow_rdma_stand_in::*;
@@ -107,7 +108,7 @@ fn a_peer_may_go_in_the_middle() {
             let sender = scope.spawn(move || {
                 loop {
                     let AsOne(a) = &a;
-                    let mut request = Request::write(a, a, 0, 4096).signalled();
+                    let mut request = Request::write(a, a, 0, SIZE as u32).signalled();
                     (request.wr.remote_addr, request.wr.rkey) = target;
                     post(a.qps[0], vec![request]);
                     if a.wait(1)[0].status != 0 {
@@ -115,12 +116,15 @@ fn a_peer_may_go_in_the_middle() {
                     }
                 }
             });
-            thread::yield_now();
+            while a.0.counts().requests == 0 {
+                thread::yield_now();
+            }
             // SAFETY: neither is used again here.
             unsafe {
                 assert_eq!(ibv_dereg_mr(b.mr), 0);
                 // Nobody writes any more: it can be written here.
                 b.bytes().fill(5);
+                thread::sleep(Duration::from_micros(50));
                 assert!(b.bytes().iter().all(|byte| *byte == 5));
                 assert_eq!(ibv_destroy_qp(b.qps.remove(0)), 0);
                 b.mr = ibv_reg_mr(b.pd, b.memory.cast(), SIZE, 0);
