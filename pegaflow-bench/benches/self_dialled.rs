@@ -1,15 +1,24 @@
-//! A node over shared memory that dials itself: both ends of the channel on one thread, so that nothing but the library
+//! A node that dials itself: both ends of the channel on one thread, so that nothing but the library
 //! and the copy is in the figures.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use pegaflow_core::{
     Access, AllocateOptions, Audience, Batch, ChannelId, Class, Event, Node, NodeOptions, Op, Outcome, Piece, Plan,
-    Plane, Poller, Port, Region, Remote, Shape, State, Submitted, Subscriber, Table, Then, Window,
+    Plane, Poller, Port, Region, Remote, Shape, State, Submitted, Subscriber, Table, Then, Window, backend::Domain,
 };
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Shared memory, with its defaults.
+#[allow(dead_code, reason = "not every bench is about it")]
+pub(crate) fn shm() -> Arc<dyn Domain> {
+    pegaflow_shm::open(&pegaflow_shm::ShmConfig::default()).expect("the backend")
+}
 
 /// A node, its port, and a pool on each side.
 pub(crate) struct SelfDialled<S: Subscriber> {
@@ -19,6 +28,7 @@ pub(crate) struct SelfDialled<S: Subscriber> {
     /// What is read.
     pub(crate) from: Region,
     /// What is written, as its owner has it.
+    #[allow(dead_code, reason = "not every bench looks")]
     pub(crate) to: Region,
     /// The same as it is reached over the channel.
     pub(crate) remote: Remote,
@@ -28,11 +38,10 @@ pub(crate) struct SelfDialled<S: Subscriber> {
 
 impl<S: Subscriber> SelfDialled<S> {
     /// Connects, and makes pools of `pool_bytes` on both sides, every page touched by its owner.
-    pub(crate) fn new(pool_bytes: u64, subscriber: S) -> Self {
+    pub(crate) fn new(domain: Arc<dyn Domain>, pool_bytes: u64, subscriber: S) -> Self {
         let runtime_dir = tempfile::tempdir().expect("a folder for the socket");
         let mut options = NodeOptions::new("bench");
         options.runtime_dir = runtime_dir.path().to_owned();
-        let domain = pegaflow_shm::open(&pegaflow_shm::ShmConfig::default()).expect("the backend");
         let node = Node::new(domain, options).expect("a node");
         let mut port = node.port(subscriber).expect("a port");
         let channel = dial(&node, &mut port);
@@ -44,11 +53,10 @@ impl<S: Subscriber> SelfDialled<S> {
         Self { node, port, channel, from, to, remote, events: [Event::NONE; 16], _runtime_dir: runtime_dir }
     }
 
-    /// A plan that writes blocks of `block_bytes` from one whole pool to the other.
-    pub(crate) fn plan(&self, block_bytes: u32) -> Plan {
+    /// A plan that writes blocks of `block_bytes`, `stride_bytes` apart, from one whole pool to the other.
+    pub(crate) fn plan(&self, block_bytes: u32, stride_bytes: u64) -> Plan {
         let planes = [Plane { window: 0, offset: 0 }];
         let pieces = [Piece::whole(block_bytes)];
-        let stride_bytes = u64::from(block_bytes);
         let table = Table {
             planes: &planes,
             blocks: u32::try_from(self.from.bytes() / stride_bytes).expect("block ids of 32 bits"),

@@ -14,7 +14,7 @@ use pegaflow_bench::{
     scattered, stats,
 };
 use pegaflow_core::Plan;
-use self_dialled::SelfDialled;
+use self_dialled::{SelfDialled, shm};
 
 const POOL_BYTES: u64 = 256 << 20;
 const BLOCKS: u32 = 1024;
@@ -34,7 +34,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn new(bench: &'a mut SelfDialled<()>, block_bytes: u32) -> Self {
         Self {
-            plan: bench.plan(block_bytes),
+            plan: bench.plan(block_bytes, block_bytes.into()),
             bench,
             block_bytes,
             random: fastrand::Rng::with_seed(SEED ^ u64::from(block_bytes)),
@@ -149,7 +149,7 @@ fn shm_write(criterion: &mut Criterion, bench: &mut SelfDialled<()>, block_bytes
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    let mut bench = SelfDialled::new(POOL_BYTES, ());
+    let mut bench = SelfDialled::new(shm(), POOL_BYTES, ());
     for block_bytes in BLOCK_BYTES {
         shm_write(&mut criterion, &mut bench, block_bytes);
     }

@@ -12,7 +12,7 @@ use pegaflow_core::{
     Subscriber,
     observe::{Ended, On},
 };
-use self_dialled::SelfDialled;
+use self_dialled::{SelfDialled, shm};
 
 const BLOCK_BYTES: u32 = 8;
 const LONGEST: u32 = 4096;
@@ -43,8 +43,8 @@ impl Subscriber for Moves {
 
 /// The walk does what is measured below.
 fn check() {
-    let mut bench = SelfDialled::new(POOL_BYTES, Moves(0));
-    let plan = bench.plan(BLOCK_BYTES);
+    let mut bench = SelfDialled::new(shm(), POOL_BYTES, Moves(0));
+    let plan = bench.plan(BLOCK_BYTES, BLOCK_BYTES.into());
     for ((kind, ids, moves), mark) in lists().into_iter().zip(1_u64..) {
         let last = ids[ids.len() - 1];
         let offset = u64::from(last) * u64::from(BLOCK_BYTES);
@@ -58,8 +58,8 @@ fn check() {
 }
 
 fn submit_poll(criterion: &mut Criterion) {
-    let mut bench = SelfDialled::new(POOL_BYTES, ());
-    let plan = bench.plan(BLOCK_BYTES);
+    let mut bench = SelfDialled::new(shm(), POOL_BYTES, ());
+    let plan = bench.plan(BLOCK_BYTES, BLOCK_BYTES.into());
     let mut group = criterion.benchmark_group("submit_poll");
     for (kind, ids, _) in lists() {
         group.throughput(Throughput::Elements(ids.len() as u64));

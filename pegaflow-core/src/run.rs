@@ -124,35 +124,74 @@ impl<'a> Run<'a> {
     /// The next move of at most `max_bytes` (taken as at least 1); `None` after the last.
     #[inline]
     pub fn next_move(&mut self, max_bytes: u64) -> Option<Move> {
-        let max_bytes = max_bytes.max(1);
-        let mut whole = self.piece()?;
-        if whole.bytes > max_bytes {
-            whole.bytes = max_bytes;
-            self.cursor.within += max_bytes;
-        } else {
-            self.step();
-            while let Some(next) = self.piece() {
-                let adjacent = whole.here + whole.bytes == next.here
-                    && whole.there + whole.bytes == next.there
-                    && whole.here_key == next.here_key
-                    && whole.there_key == next.there_key;
-                if !adjacent || whole.bytes + next.bytes > max_bytes {
-                    break;
-                }
-                whole.bytes += next.bytes;
-                self.step();
+        let simple = match self.simple {
+            Some(simple) if self.cursor.within == 0 && simple.bytes <= max_bytes => simple,
+            _ => return self.next_of_any(max_bytes.max(1)),
+        };
+        // Everything that the loop needs is in registers: this is the whole cost of a block.
+        let (ids, mut position) = (self.ids, self.cursor.position);
+        if position >= ids.count {
+            return None;
+        }
+        let (here, there) = simple.at(ids.pair(position));
+        let mut bytes = simple.bytes;
+        position += 1;
+        while position < ids.count {
+            let next = simple.at(ids.pair(position));
+            if next != (here + bytes, there + bytes) || bytes + simple.bytes > max_bytes {
+                break;
             }
+            bytes += simple.bytes;
+            position += 1;
+        }
+        self.cursor.position = position;
+        let mut whole = Move { here, here_key: simple.here.key, there, there_key: simple.there.key, bytes };
+        if position == ids.count {
+            self.next_plane();
+            self.extend(&mut whole, max_bytes);
         }
         self.cursor.moves += 1;
         self.cursor.bytes += whole.bytes;
         Some(whole)
     }
 
+    /// The same for blocks in groups, blocks of several runs, spans, and whatever has to be cut.
+    #[inline(never)]
+    fn next_of_any(&mut self, max_bytes: u64) -> Option<Move> {
+        let mut whole = self.piece()?;
+        if whole.bytes > max_bytes {
+            whole.bytes = max_bytes;
+            self.cursor.within += max_bytes;
+        } else {
+            self.step();
+            self.extend(&mut whole, max_bytes);
+        }
+        self.cursor.moves += 1;
+        self.cursor.bytes += whole.bytes;
+        Some(whole)
+    }
+
+    /// Adds the pieces that follow a move on both sides.
+    #[inline(never)]
+    fn extend(&mut self, whole: &mut Move, max_bytes: u64) {
+        while let Some(next) = self.piece() {
+            let adjacent = whole.here + whole.bytes == next.here
+                && whole.there + whole.bytes == next.there
+                && whole.here_key == next.here_key
+                && whole.there_key == next.there_key;
+            if !adjacent || whole.bytes + next.bytes > max_bytes {
+                return;
+            }
+            whole.bytes += next.bytes;
+            self.step();
+        }
+    }
+
     /// Whether there is no further move.
     #[inline]
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.piece().is_none()
+        self.cursor.plane >= self.planes.end - self.planes.start || self.ids.count == 0
     }
 
     /// Where the run stands: before the next move.
@@ -177,25 +216,7 @@ impl<'a> Run<'a> {
     }
 
     /// The piece at the cursor, less what was yielded of it.
-    #[inline]
     fn piece(&self) -> Option<Move> {
-        let Some(simple) = &self.simple else { return self.other_piece() };
-        if self.cursor.position >= self.ids.count {
-            return None;
-        }
-        let (here_id, there_id) = self.ids.pair(self.cursor.position);
-        let within = self.cursor.within;
-        Some(Move {
-            here: simple.here.address + u64::from(here_id) * simple.here_stride + within,
-            here_key: simple.here.key,
-            there: simple.there.address + u64::from(there_id) * simple.there_stride + within,
-            there_key: simple.there.key,
-            bytes: simple.bytes - within,
-        })
-    }
-
-    /// The same for blocks in groups, blocks of several runs, and spans.
-    fn other_piece(&self) -> Option<Move> {
         let plan = self.plan?;
         let plane = self.planes.start + self.cursor.plane;
         if self.cursor.position >= self.ids.count || plane >= self.planes.end {
@@ -240,23 +261,24 @@ impl<'a> Run<'a> {
     }
 
     /// Moves the cursor to the next piece: the next run of the block, the next block, the next plane.
-    #[inline]
     fn step(&mut self) {
+        let runs = self.plan.map_or(0, |plan| plan.subs.len());
         self.cursor.within = 0;
-        if self.simple.is_none() {
-            let runs = self.plan.map_or(0, |plan| plan.subs.len());
-            self.cursor.sub += 1;
-            if (self.cursor.sub as usize) < runs {
-                return;
-            }
-            self.cursor.sub = 0;
+        self.cursor.sub += 1;
+        if (self.cursor.sub as usize) < runs {
+            return;
         }
+        self.cursor.sub = 0;
         self.cursor.position += 1;
         if self.cursor.position == self.ids.count {
-            self.cursor.position = 0;
-            self.cursor.plane += 1;
-            self.simple = self.simple_plane();
+            self.next_plane();
         }
+    }
+
+    fn next_plane(&mut self) {
+        self.cursor.position = 0;
+        self.cursor.plane += 1;
+        self.simple = self.simple_plane();
     }
 }
 
@@ -268,6 +290,15 @@ struct Simple {
     there: At,
     there_stride: u64,
     bytes: u64,
+}
+
+impl Simple {
+    /// Where a pair of blocks begins, here and there.
+    #[inline]
+    fn at(&self, (here, there): (u32, u32)) -> (u64, u64) {
+        let here = self.here.address + u64::from(here) * self.here_stride;
+        (here, self.there.address + u64::from(there) * self.there_stride)
+    }
 }
 
 impl fmt::Debug for Run<'_> {

@@ -291,7 +291,7 @@ fn limited(device: i32, wanted: u8) -> u8 {
 }
 
 /// 24 bits that the last connection between these two ports did not begin with.
-fn random_packet_number() -> Result<u32, BackendError> {
+pub(crate) fn random_packet_number() -> Result<u32, BackendError> {
     let mut bytes = [0; 4];
     match rustix::rand::getrandom(&mut bytes[..3], rustix::rand::GetRandomFlags::empty()) {
         Ok(3) => Ok(u32::from_le_bytes(bytes)),

@@ -7,6 +7,7 @@ mod device;
 mod library;
 mod memory;
 mod queue_pair;
+mod raw_loop;
 
 pub(crate) use chain::{Chain, RECEIVE, Receives, Refused};
 pub(crate) use completion::{Channel, CompletionQueue};
@@ -14,3 +15,4 @@ pub(crate) use device::{Device, DeviceList, PortAttributes};
 pub(crate) use library::{StandIn, Verbs, load};
 pub(crate) use memory::{KeyTable, MemoryRegion, Staging, key_table};
 pub(crate) use queue_pair::{Address, QueuePair, Timing};
+pub(crate) use raw_loop::RawLoop;

@@ -27,7 +27,7 @@ const HOUSE: &[(&str, &[&str], &[&str])] = &[
     ("pegaflow", &["pegaflow-core", "pegaflow-metrics", "pegaflow-rdma", "pegaflow-shm", "pegaflow-ucx"], &[]),
     // Above the front door.
     // Its benches open a backend beside the plain copy.
-    ("pegaflow-bench", &["pegaflow-core", "pegaflow"], &["pegaflow-shm"]),
+    ("pegaflow-bench", &["pegaflow-core", "pegaflow"], &["pegaflow-rdma", "pegaflow-rdma-stand-in", "pegaflow-shm"]),
     ("pegaflow-c", &["pegaflow"], &[]),
     ("pegaflow-cli", &["pegaflow-core", "pegaflow", "pegaflow-bench", "pegaflow-metrics"], &[]),
     // The chores stand outside.
