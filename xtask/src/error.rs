@@ -1,7 +1,9 @@
 //! Why a chore ended without success.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 /// What went wrong, in words that say what to do next where that is known.
 #[derive(Debug, thiserror::Error)]
@@ -25,4 +27,34 @@ pub(crate) enum Error {
     /// Something is missing and was not to be installed, or can't be installed from here.
     #[error("missing: {what}; {remedy}")]
     Missing { what: String, remedy: String },
+
+    /// Something took longer than it may.
+    #[error("{what} was ended after {} s", limit.as_secs_f64())]
+    TimedOut { what: String, limit: Duration },
+
+    /// A file or folder could not be used.
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+
+    /// There is no place for the virtual hosts' kernel.
+    #[error("no cache folder for the virtual hosts' kernel: set HOME, or XDG_CACHE_HOME to an absolute path")]
+    NoCache,
+
+    /// There is no kernel for the virtual hosts.
+    #[error(
+        "no kernel for the virtual hosts: apt knows no package {package}, and the cache has none; run: apt-get update"
+    )]
+    NoKernel { package: &'static str },
+}
+
+/// Says where an error of input or output came up.
+pub(crate) trait At<T> {
+    /// The error becomes [`Error::File`] with `path`.
+    fn at(self, path: &Path) -> Result<T, Error>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, path: &Path) -> Result<T, Error> {
+        self.map_err(|source| Error::File { path: path.to_owned(), source })
+    }
 }

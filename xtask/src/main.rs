@@ -7,6 +7,7 @@ mod command;
 mod error;
 mod needs;
 mod require;
+mod soft_roce;
 mod test;
 
 use std::process::ExitCode;
@@ -60,6 +61,9 @@ enum Chore {
     /// Run what CI runs: format, lints, docs, dependencies, tests
     #[command(long_about = CI_HELP, after_help = EXIT_CODES)]
     Ci(CiOptions),
+    /// Run a command in virtual hosts that have a verbs device
+    #[command(long_about = soft_roce::HELP, subcommand)]
+    SoftRoce(soft_roce::Mode),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Ci(options) => ci::run(&options),
+        Chore::SoftRoce(mode) => return soft_roce::run(&mode),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,7 +32,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
     }
 
     if !options.quick {
-        needs::provide(options.no_install)?;
+        needs::provide(&needs::HOST_TESTS, options.no_install)?;
     }
     let tally = command::run_tests(&mut command::cargo(&["test", "--workspace", "--all-features", "--locked"]))?;
 

@@ -9,18 +9,18 @@ use tempfile::TempDir;
 
 /// A folder that is the whole search path of the chore under test. Each stand-in in it writes its name and its
 /// arguments to a journal.
-struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// Puts a program there that does `body`, in the words of /bin/sh, after its line in the journal. It is a link to
     /// one script that nobody writes: a program that is open for writing in any process can't be started.
-    fn with(self, program: &str, body: &str) -> Self {
+    pub(crate) fn with(self, program: &str, body: &str) -> Self {
         fs::write(self.path(&format!("{program}.body")), body).expect("what a stand-in does");
         symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand-in"), self.path(program)).expect("a stand-in");
         self
@@ -31,11 +31,11 @@ impl Bench {
         Self::new().with("cargo", cargo).with("rustc", RUSTC).with("cc", "")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn xtask(&self, arguments: &[&str], require: &str) -> Output {
+    pub(crate) fn xtask(&self, arguments: &[&str], require: &str) -> Output {
         Command::new(env!("CARGO_BIN_EXE_xtask"))
             .args(arguments)
             .env("CARGO", self.path("cargo"))
@@ -46,7 +46,7 @@ impl Bench {
     }
 
     /// What ran, in order, without the questions after versions.
-    fn journal(&self) -> Vec<String> {
+    pub(crate) fn journal(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("journal")).unwrap_or_default();
         text.lines().filter(|line| !line.ends_with("--version")).map(str::to_owned).collect()
     }
@@ -55,11 +55,11 @@ impl Bench {
 const RUSTC: &str = "echo 'rustc 1.999.0 (0000000 2030-01-01)'";
 const HOST_TESTS: &str = "cargo test --workspace --all-features --locked";
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -219,7 +219,13 @@ fn ci_brings_cargo_deny_unless_refused() {
 
 #[test]
 fn help_tells_the_exit_codes() {
-    for arguments in [["--help"].as_slice(), &["test", "--help"], &["ci", "--help"]] {
+    for arguments in [
+        ["--help"].as_slice(),
+        &["test", "--help"],
+        &["ci", "--help"],
+        &["soft-roce", "run", "--help"],
+        &["soft-roce", "pair", "--help"],
+    ] {
         let output = Bench::new().xtask(arguments, "");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(stdout(&output).contains("Exit codes:"), "{arguments:?}");

@@ -5,4 +5,5 @@
 mod architecture;
 mod command_line;
 mod dependencies;
+mod soft_roce;
 mod workspace;
