@@ -1,6 +1,6 @@
 //! The hosts of one run, from their start to their end; every wait has a bound.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::thread;
@@ -29,8 +29,11 @@ pub(super) fn run(
     print: &mut dyn FnMut(&Line) -> Result<(), Error>,
 ) -> Result<Vec<u8>, Error> {
     // Under /tmp whatever TMPDIR says: the path of a socket has 108 bytes.
-    let folder = tempfile::Builder::new().prefix("pegaflow-soft-roce-").tempdir_in("/tmp").at(Path::new("/tmp"))?;
+    let base = Path::new("/tmp");
+    sweep(base);
+    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base).at(base)?;
     let control = Control(folder.path().to_owned());
+    let _held = hold(folder.path())?;
     let mut running = Running { machines: Vec::new() };
     for host in 0..plan.hosts {
         let path = control.script(host);
@@ -49,6 +52,29 @@ pub(super) fn run(
         output.finish(print)?;
     }
     Ok((0..plan.hosts).map(|host| verdict(&control, host, end, plan)).collect())
+}
+
+const PREFIX: &str = "pegaflow-soft-roce-";
+
+/// Says that a run's folder is in use, until its process ends.
+fn hold(folder: &Path) -> Result<File, Error> {
+    // Locked before it has its name: else somebody could sweep in between.
+    let (unnamed, path) = (folder.join("in-use.new"), folder.join("in-use"));
+    let file = File::create(&unnamed).at(&unnamed)?;
+    file.lock().and_then(|()| fs::rename(&unnamed, &path)).at(&path)?;
+    Ok(file)
+}
+
+/// Removes what runs left behind that were ended by a signal; their output may be large. One that does not say yet that
+/// it is in use is let be, and so is what can't be removed.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().filter_map(Result::ok) {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let left = || File::open(entry.path().join("in-use")).is_ok_and(|file| file.try_lock().is_ok());
+        if ours && left() {
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 /// Why there is nothing more to wait for.
@@ -182,4 +208,26 @@ impl Drop for Running {
 
 fn start_error(source: std::io::Error) -> Error {
     Error::Start { command: "setpriv --pdeathsig KILL qemu-system-x86_64".to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_uses_is_swept() {
+        let base = tempfile::tempdir().unwrap();
+        let [used, left, new, other] = ["used", "left", "new", "other"].map(|name| {
+            let prefix = if name == "other" { "" } else { PREFIX };
+            let folder = base.path().join(format!("{prefix}{name}"));
+            fs::create_dir(&folder).unwrap();
+            folder
+        });
+        let _held = hold(&used).unwrap();
+        drop(hold(&left).unwrap());
+        drop(hold(&other).unwrap());
+        sweep(base.path());
+        assert!(used.exists() && new.exists() && other.exists());
+        assert!(!left.exists());
+    }
 }
