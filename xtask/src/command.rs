@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 
 /// The repository's root.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The cargo that runs this program, in the repository's root.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
@@ -40,7 +40,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Adds what a runner's closing line says; other lines say nothing.
-    fn add(&mut self, line: &str) {
+    pub(crate) fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
         for part in result.split(['.', ';']) {
             let Some((count, what)) = part.trim().split_once(' ') else { continue };
@@ -87,7 +87,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// What `command` prints on its standard output, once it has succeeded within `limit`. Its errors go where ours go.
+/// What `command` prints on its standard output, once it has succeeded within `limit`. It is not shown; its errors go where ours go.
 pub(crate) fn bounded(command: &mut Command, limit: Duration) -> Result<String, Error> {
     let shown = shown(command);
     let start_error = |source| Error::Start { command: shown.clone(), source };

@@ -22,11 +22,19 @@ pub(crate) enum Error {
 
     /// A suite that `PEGAFLOW_REQUIRE` asks for can't run.
     #[error("PEGAFLOW_REQUIRE asks for `{name}`, and it can't be tested: {reason}")]
-    RequiredAbsent { name: &'static str, reason: &'static str },
+    RequiredAbsent { name: &'static str, reason: String },
 
     /// Something is missing and was not to be installed, or can't be installed from here.
     #[error("missing: {what}; {remedy}")]
     Missing { what: String, remedy: String },
+
+    /// A suite in a virtual host did not pass; what it printed stands above.
+    #[error("the {name} failed: status {status}")]
+    Suite { name: String, status: u8 },
+
+    /// cargo built a test and did not say where it lies.
+    #[error("cargo test --no-run told no executable for the conformance test of {package}")]
+    NoExecutable { package: String },
 
     /// Something took longer than it may.
     #[error("{what} was ended after {} s", limit.as_secs_f64())]

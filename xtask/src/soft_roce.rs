@@ -22,7 +22,7 @@ use clap::{Args, Subcommand};
 
 use crate::error::{At, Error};
 use crate::needs::{self, VIRTUAL_HOSTS};
-use kernel::Kernel;
+pub(crate) use kernel::Kernel;
 pub(crate) use output::Line;
 use output::Stream;
 
@@ -185,7 +185,7 @@ fn command_line(hosts: u8, options: &Options) -> Result<u8, Error> {
         out: out.canonicalize().at(out)?,
         folder: here.canonicalize().at(here)?,
         command: options.command.clone(),
-        variables: script::variables(env::vars_os(), &options.variables),
+        variables: variables(&options.variables),
     };
     let statuses = boot(&plan, &kernel, &mut |line| {
         let prefix = if hosts == 2 { format!("[{}] ", line.host) } else { String::new() };
@@ -218,6 +218,11 @@ pub(crate) fn boot(
     print: &mut dyn FnMut(&Line) -> Result<(), Error>,
 ) -> Result<Vec<u8>, Error> {
     machines::run(plan, kernel, print)
+}
+
+/// The variables that a host's command sees when it is started from here, with `added`.
+pub(crate) fn variables(added: &[(String, String)]) -> Vec<(String, OsString)> {
+    script::variables(env::vars_os(), added)
 }
 
 /// Passes a line on, at once.
