@@ -1,14 +1,16 @@
 //! Running other programs: shown before they start, their output passed through as it comes.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
 /// The repository's root.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// The cargo that runs this program, in the repository's root.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
@@ -38,7 +40,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     /// Adds what a runner's closing line says; other lines say nothing.
-    fn add(&mut self, line: &str) {
+    pub(crate) fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
         for part in result.split(['.', ';']) {
             let Some((count, what)) = part.trim().split_once(' ') else { continue };
@@ -85,9 +87,41 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// What `command` prints on its standard output, once it has succeeded within `limit`. It is not shown; its errors go where ours go.
+pub(crate) fn bounded(command: &mut Command, limit: Duration) -> Result<String, Error> {
+    let shown = shown(command);
+    let start_error = |source| Error::Start { command: shown.clone(), source };
+    // A file, not a pipe: nobody has to read while the command runs.
+    let (mut file, start) = (tempfile::tempfile().map_err(start_error)?, Instant::now());
+    let output = file.try_clone().map_err(start_error)?;
+    let mut child = command.stdin(Stdio::null()).stdout(output).spawn().map_err(start_error)?;
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(start_error)? {
+            break status;
+        }
+        if start.elapsed() > limit {
+            child.kill().and_then(|()| child.wait()).map_err(start_error)?;
+            return Err(Error::TimedOut { what: format!("`{shown}`"), limit });
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    if !status.success() {
+        return Err(Error::Failed { command: shown, status });
+    }
+    let mut text = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut text)).map_err(start_error)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 /// Where `program` lies on the search path.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// As [`on_path`], for a program of the system's administrator too; an ordinary user's path has those folders seldom.
+pub(crate) fn on_path_or_sbin(program: &str) -> Option<PathBuf> {
+    let sbin = || ["/usr/sbin", "/sbin"].map(|folder| Path::new(folder).join(program)).into_iter();
+    on_path(program).or_else(|| sbin().find(|path| path.is_file()))
 }
 
 /// The command as one would type it: the program's bare name, and the variables set for it.
@@ -115,6 +149,16 @@ mod tests {
         tally.add("test result: FAILED. 1 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s");
         tally.add("test some::name ... ok");
         assert_eq!(tally, Tally { passed: 19, failed: 3, ignored: 2 });
+    }
+
+    #[test]
+    fn wait_for_a_command_has_an_end() {
+        let mut sleep = Command::new("sleep");
+        let told = bounded(sleep.arg("600"), Duration::from_millis(50)).unwrap_err().to_string();
+        assert_eq!(told, "`sleep 600` was ended after 0.05 s");
+        let told = bounded(Command::new("sh").args(["-c", "echo a; exit 3"]), Duration::from_secs(60)).unwrap_err();
+        assert!(matches!(told, Error::Failed { status, .. } if status.code() == Some(3)));
+        assert_eq!(bounded(Command::new("echo").arg("a"), Duration::from_secs(60)).unwrap(), "a\n");
     }
 
     #[test]

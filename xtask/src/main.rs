@@ -6,7 +6,9 @@ mod ci;
 mod command;
 mod error;
 mod needs;
+mod rdma_suite;
 mod require;
+mod soft_roce;
 mod test;
 
 use std::process::ExitCode;
@@ -23,8 +25,12 @@ const TEST_HELP: &str = "\
 Runs the tests, after showing what they need and whether it is there.
 
 In order: the list of needs, each with what was found; `apt-get` for what is missing (with sudo unless root); \
-the host tests (`cargo test --workspace --all-features --locked`, doctests included); then the suites that could \
-not run, each with its reason.
+the host tests (`cargo test --workspace --all-features --locked`, doctests included); where virtual hosts can be booted \
+(see `cargo xtask soft-roce --help`), their own tests and the RDMA suite in one; then the suites that could not run, \
+each with its reason, and what each suite counted.
+
+--no-install installs no packages; where the virtual hosts lack one, their suites are skipped. Their kernel is no \
+installed package: it is unpacked into the cache.
 
 Environment:
   PEGAFLOW_REQUIRE  backends that must be tested, comma separated, of: shm, rdma, ucx. Where one of them can't be \
@@ -60,6 +66,9 @@ enum Chore {
     /// Run what CI runs: format, lints, docs, dependencies, tests
     #[command(long_about = CI_HELP, after_help = EXIT_CODES)]
     Ci(CiOptions),
+    /// Run a command in virtual hosts that have a verbs device
+    #[command(long_about = soft_roce::HELP, subcommand)]
+    SoftRoce(soft_roce::Mode),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +92,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Ci(options) => ci::run(&options),
+        Chore::SoftRoce(mode) => return soft_roce::run(&mode),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,6 +10,13 @@ use crate::error::Error;
 /// The oldest Rust that is supported, as the workspace states it.
 const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 
+/// What something needs from the machine.
+pub(crate) struct Needs {
+    /// Who needs it.
+    of: &'static str,
+    list: &'static [Need],
+}
+
 /// Something that has to be on the machine.
 struct Need {
     name: &'static str,
@@ -24,28 +31,73 @@ enum Remedy {
     Debian(&'static [&'static str]),
     /// A command for the reader to run.
     ByHand(&'static str),
+    /// Nothing that is done on this machine; why.
+    None(&'static str),
 }
 
-/// What the host tests need. A suite that comes later adds its lines here.
-const HOST: &[Need] = &[
-    Need {
-        name: concat!("Rust >= ", env!("CARGO_PKG_RUST_VERSION")),
-        find: rust,
-        remedy: Remedy::ByHand("rustup update stable"),
-    },
-    Need { name: "C linker (cc)", find: c_linker, remedy: Remedy::Debian(&["gcc", "libc6-dev"]) },
-];
+/// What the host tests need.
+pub(crate) const HOST_TESTS: Needs = Needs {
+    of: "the host tests",
+    list: &[
+        Need {
+            name: concat!("Rust >= ", env!("CARGO_PKG_RUST_VERSION")),
+            find: rust,
+            remedy: Remedy::ByHand("rustup update stable"),
+        },
+        Need { name: "C linker (cc)", find: c_linker, remedy: Remedy::Debian(&["gcc", "libc6-dev"]) },
+    ],
+};
+
+/// What the virtual soft-RoCE hosts need. A host sees this machine's files, so what is called there is needed here.
+pub(crate) const VIRTUAL_HOSTS: Needs = Needs {
+    of: "the virtual soft-RoCE hosts",
+    list: &[
+        Need { name: "x86-64 Linux", find: x86_64_linux, remedy: Remedy::None("the hosts are x86-64 Linux too") },
+        // Their kernel is a package, downloaded and unpacked.
+        Need {
+            name: "apt-get",
+            find: || program("apt-get"),
+            remedy: Remedy::None("the hosts' kernel comes with apt-get"),
+        },
+        Need { name: "setpriv", find: || program("setpriv"), remedy: Remedy::Debian(&["util-linux"]) },
+        Need { name: "QEMU", find: || program("qemu-system-x86_64"), remedy: Remedy::Debian(&["qemu-system-x86"]) },
+        Need { name: "depmod", find: || program("depmod"), remedy: Remedy::Debian(&["kmod"]) },
+        Need { name: "cpio", find: || program("cpio"), remedy: Remedy::Debian(&["cpio"]) },
+        // It runs in the initial RAM disk, where no library is.
+        Need {
+            name: "static busybox",
+            find: || package("busybox-static"),
+            remedy: Remedy::Debian(&["busybox-static"]),
+        },
+        Need { name: "rdma-core", find: || package("rdma-core"), remedy: Remedy::Debian(&["rdma-core"]) },
+        Need {
+            name: "verbs providers",
+            find: || package("ibverbs-providers"),
+            remedy: Remedy::Debian(&["ibverbs-providers"]),
+        },
+        Need { name: "ibv_devinfo", find: || program("ibv_devinfo"), remedy: Remedy::Debian(&["ibverbs-utils"]) },
+        Need { name: "rdma, ip, tc", find: || program("rdma"), remedy: Remedy::Debian(&["iproute2"]) },
+        Need { name: "perftest", find: || program("ib_write_bw"), remedy: Remedy::Debian(&["perftest"]) },
+    ],
+};
+
+impl Needs {
+    /// Whether all is there; nothing is shown.
+    pub(crate) fn are_met(&self) -> bool {
+        self.list.iter().all(|need| (need.find)().is_some())
+    }
+}
 
 /// Shows each need and whether it is there, then installs what is missing, unless `no_install`.
-pub(crate) fn provide(no_install: bool) -> Result<(), Error> {
-    println!("needs of the host tests:");
-    let missing = look(HOST);
+pub(crate) fn provide(needs: &Needs, no_install: bool) -> Result<(), Error> {
+    println!("needs of {}:", needs.of);
+    let missing = look(needs.list);
     if missing.is_empty() {
         return Ok(());
     }
     let what = missing.iter().map(|need| need.name).collect::<Vec<_>>().join(", ");
     if let Some(remedy) = missing.iter().find_map(|need| by_hand(need)) {
-        return Err(Error::Missing { what, remedy: format!("run: {remedy}") });
+        return Err(Error::Missing { what, remedy });
     }
 
     let packages = packages(&missing);
@@ -64,7 +116,7 @@ pub(crate) fn provide(no_install: bool) -> Result<(), Error> {
     for words in commands {
         command::run(Command::new(words[0]).args(&words[1..]))?;
     }
-    let still = look(HOST).into_iter().map(|need| need.name).collect::<Vec<_>>();
+    let still = look(needs.list).into_iter().map(|need| need.name).collect::<Vec<_>>();
     if still.is_empty() {
         Ok(())
     } else {
@@ -90,10 +142,11 @@ fn look(needs: &[Need]) -> Vec<&Need> {
     missing
 }
 
-fn by_hand(need: &Need) -> Option<&'static str> {
+fn by_hand(need: &Need) -> Option<String> {
     match need.remedy {
         Remedy::Debian(_) => None,
-        Remedy::ByHand(command) => Some(command),
+        Remedy::ByHand(command) => Some(format!("run: {command}")),
+        Remedy::None(reason) => Some(reason.to_owned()),
     }
 }
 
@@ -128,6 +181,24 @@ fn is_root() -> bool {
 
 fn c_linker() -> Option<String> {
     command::on_path("cc").map(|path| path.display().to_string())
+}
+
+fn x86_64_linux() -> Option<String> {
+    cfg!(all(target_arch = "x86_64", target_os = "linux")).then(|| "yes".to_owned())
+}
+
+fn program(name: &str) -> Option<String> {
+    command::on_path_or_sbin(name).map(|path| path.display().to_string())
+}
+
+/// The version of a Debian package that is installed.
+fn package(name: &str) -> Option<String> {
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status} ${Version}", name])
+        .output()
+        .ok()?;
+    let told = String::from_utf8(output.stdout).ok()?;
+    told.strip_prefix("installed ").map(str::to_owned)
 }
 
 fn rust() -> Option<String> {

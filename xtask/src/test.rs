@@ -1,8 +1,10 @@
-//! `cargo xtask test`: needs, host tests, and the suites that are not there.
+//! `cargo xtask test`: needs, host tests, the suites in virtual hosts, and the suites that are not there.
 
+use crate::command::{Tally, cargo, run_tests};
 use crate::error::Error;
 use crate::require::Backend;
-use crate::{TestOptions, command, needs, require};
+use crate::soft_roce::Table;
+use crate::{TestOptions, needs, rdma_suite, require, soft_roce};
 
 /// A suite that can't run yet, shown as a skip.
 struct Absent {
@@ -24,22 +26,48 @@ const ABSENT: [Absent; 2] = [
     },
 ];
 
-/// Runs the tests. What `PEGAFLOW_REQUIRE` asks for and is known to be absent is told before anything runs.
+const HOST_TESTS: [&str; 4] = ["test", "--workspace", "--all-features", "--locked"];
+/// xtask's own tests that boot hosts; the host tests list them as ignored. Built by the host tests already.
+const BOOTS: [&str; 3] = ["--test=xtask", "--", "--ignored"];
+
+/// Runs the tests. What `PEGAFLOW_REQUIRE` asks for and can't be tested is told before anything runs.
 pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
     let required = require::from_environment()?;
-    if let Some(absent) = ABSENT.iter().find(|absent| required.contains(&absent.backend)) {
-        return Err(Error::RequiredAbsent { name: absent.backend.name(), reason: absent.reason });
+    let required_absent = |backend: Backend, reason: &str| match required.contains(&backend) {
+        true => Err(Error::RequiredAbsent { name: backend.name(), reason: reason.to_owned() }),
+        false => Ok(()),
+    };
+    for absent in &ABSENT {
+        required_absent(absent.backend, absent.reason)?;
     }
 
-    if !options.quick {
-        needs::provide(options.no_install)?;
+    // A kernel for the virtual hosts, or why there are none.
+    let kernel = if options.quick {
+        Err("--quick runs the host tests only".to_owned())
+    } else {
+        needs::provide(&needs::HOST_TESTS, options.no_install)?;
+        soft_roce::prepare(options.no_install, Table::Always).map_err(|error| error.to_string())
+    };
+    if let Err(reason) = &kernel {
+        required_absent(Backend::Rdma, reason)?;
     }
-    let tally = command::run_tests(&mut command::cargo(&["test", "--workspace", "--all-features", "--locked"]))?;
+
+    let mut tallies = vec![("host tests".to_owned(), run_tests(&mut cargo(&HOST_TESTS))?)];
+    if let Ok(kernel) = &kernel {
+        println!();
+        tallies.push(("virtual hosts".to_owned(), run_tests(&mut cargo(&[&HOST_TESTS[..], &BOOTS].concat()))?));
+        tallies.push((rdma_suite::name(), rdma_suite::run(kernel)?));
+    }
 
     println!();
     for absent in &ABSENT {
         println!("SKIPPED: {}: {}", absent.suite, absent.reason);
     }
-    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
+    if let Err(reason) = &kernel {
+        println!("SKIPPED: {}: {reason}", rdma_suite::name());
+    }
+    for (suite, Tally { passed, failed, ignored }) in tallies {
+        println!("{suite}: {passed} passed, {failed} failed, {ignored} skipped");
+    }
     Ok(())
 }

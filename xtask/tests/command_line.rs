@@ -9,18 +9,18 @@ use tempfile::TempDir;
 
 /// A folder that is the whole search path of the chore under test. Each stand-in in it writes its name and its
 /// arguments to a journal.
-struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// Puts a program there that does `body`, in the words of /bin/sh, after its line in the journal. It is a link to
     /// one script that nobody writes: a program that is open for writing in any process can't be started.
-    fn with(self, program: &str, body: &str) -> Self {
+    pub(crate) fn with(self, program: &str, body: &str) -> Self {
         fs::write(self.path(&format!("{program}.body")), body).expect("what a stand-in does");
         symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/stand-in"), self.path(program)).expect("a stand-in");
         self
@@ -31,11 +31,11 @@ impl Bench {
         Self::new().with("cargo", cargo).with("rustc", RUSTC).with("cc", "")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn xtask(&self, arguments: &[&str], require: &str) -> Output {
+    pub(crate) fn xtask(&self, arguments: &[&str], require: &str) -> Output {
         Command::new(env!("CARGO_BIN_EXE_xtask"))
             .args(arguments)
             .env("CARGO", self.path("cargo"))
@@ -46,7 +46,7 @@ impl Bench {
     }
 
     /// What ran, in order, without the questions after versions.
-    fn journal(&self) -> Vec<String> {
+    pub(crate) fn journal(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("journal")).unwrap_or_default();
         text.lines().filter(|line| !line.ends_with("--version")).map(str::to_owned).collect()
     }
@@ -55,11 +55,11 @@ impl Bench {
 const RUSTC: &str = "echo 'rustc 1.999.0 (0000000 2030-01-01)'";
 const HOST_TESTS: &str = "cargo test --workspace --all-features --locked";
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -74,8 +74,34 @@ fn test_runs_the_host_tests_and_shows_what_it_skips() {
     assert!(shown.contains("1.999.0"), "the needs come with what was found: {shown}");
     assert!(shown.contains("test result: ok."), "cargo's own output passes through: {shown}");
     let skips: Vec<&str> = shown.lines().filter(|line| line.starts_with("SKIPPED: ")).collect();
-    assert_eq!(skips.len(), 2, "{shown}");
-    assert!(skips.iter().all(|line| line.contains("not built yet")), "{shown}");
+    assert_eq!(skips.len(), 3, "{shown}");
+    assert_eq!(skips.iter().filter(|line| line.contains("not built yet")).count(), 2, "{shown}");
+    assert!(skips.iter().any(|line| line.contains("virtual") && line.contains("missing: apt-get")), "{shown}");
+}
+
+#[test]
+fn quick_looks_for_nothing_and_says_so() {
+    let bench = Bench::complete("echo 'test result: ok. 3 passed; 0 failed; 1 ignored;'");
+    let output = bench.xtask(&["test", "--quick"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = stdout(&output);
+    assert!(!shown.contains("needs of"), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("SKIPPED: ") && line.contains("--quick")), "{shown}");
+    assert!(shown.ends_with("host tests: 3 passed, 0 failed, 1 skipped\n"), "{shown}");
+}
+
+#[test]
+fn virtual_hosts_that_can_not_be_installed_are_a_skip() {
+    let bench = Bench::complete("").with("apt-get", "exit 100").with("sudo", "\"$@\"");
+    for (arguments, told) in
+        [(["test"].as_slice(), "apt-get update` failed"), (&["test", "--no-install"], "--no-install")]
+    {
+        let output = bench.xtask(arguments, "");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let shown = stdout(&output);
+        let told = |line: &str| line.starts_with("SKIPPED: ") && line.contains("virtual") && line.contains(told);
+        assert!(shown.lines().any(told), "{arguments:?}: {shown}");
+    }
 }
 
 #[test]
@@ -126,11 +152,10 @@ fn missing_packages_are_installed_before_the_tests() {
     let output = bench.xtask(&["test"], "");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let journal: Vec<String> = bench.journal().into_iter().filter(|line| !line.starts_with("sudo")).collect();
-    assert_eq!(
-        journal,
-        ["apt-get update", "apt-get install --yes --no-install-recommends gcc libc6-dev", HOST_TESTS],
-        "{output:?}"
-    );
+    let install = "apt-get install --yes --no-install-recommends ";
+    assert_eq!(journal[..2], ["apt-get update".to_owned(), format!("{install}gcc libc6-dev")], "{output:?}");
+    assert!(journal[3].starts_with(install) && journal[3].contains("qemu-system-x86"), "{journal:?}");
+    assert_eq!(journal[4..], [HOST_TESTS], "the hosts are still not there, so nothing of them runs: {output:?}");
 }
 
 #[test]
@@ -219,7 +244,13 @@ fn ci_brings_cargo_deny_unless_refused() {
 
 #[test]
 fn help_tells_the_exit_codes() {
-    for arguments in [["--help"].as_slice(), &["test", "--help"], &["ci", "--help"]] {
+    for arguments in [
+        ["--help"].as_slice(),
+        &["test", "--help"],
+        &["ci", "--help"],
+        &["soft-roce", "run", "--help"],
+        &["soft-roce", "pair", "--help"],
+    ] {
         let output = Bench::new().xtask(arguments, "");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(stdout(&output).contains("Exit codes:"), "{arguments:?}");

@@ -6,4 +6,5 @@ mod architecture;
 mod command_line;
 mod dependencies;
 mod documents;
+mod soft_roce;
 mod workspace;

@@ -1,0 +1,159 @@
+//! The RDMA suite: the conformance suite of a backend in a virtual host, where there is a verbs device.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::command::{self, ROOT, Tally};
+use crate::error::{At, Error};
+use crate::require::Backend;
+use crate::soft_roce::{self, Kernel, Plan};
+
+/// Whose suite it is.
+const BACKEND: Backend = Backend::Shm;
+
+/// Something that runs in the host; all of them run, whatever became of those before.
+struct Step {
+    name: &'static str,
+    limit_s: u32,
+    /// For bash. `$CONFORMANCE` is the suite's binary, `$BACKEND` the name of the backend it is for.
+    command: &'static str,
+}
+
+/// Limits are for a busy machine; an idle one needs a tenth.
+const STEPS: &[Step] = &[
+    // The first two use nothing of ours: where they fail, it is the host.
+    Step { name: "device", limit_s: 60, command: "ibv_devinfo -d rxe0" },
+    Step {
+        name: "round trips",
+        limit_s: 120,
+        command: "ibv_rc_pingpong -d rxe0 -g 1 -n 200 & sleep 2; \
+            ibv_rc_pingpong -d rxe0 -g 1 -n 200 $PEGAFLOW_HOST_ADDR && wait $!",
+    },
+    Step { name: "conformance", limit_s: 1200, command: "PEGAFLOW_REQUIRE=$BACKEND \"$CONFORMANCE\"" },
+];
+
+/// From the host's start to the first step, and from the last to its end.
+const SLACK_S: u32 = 240;
+
+/// A build from nothing, on a slow machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// How it is called where results are told.
+pub(crate) fn name() -> String {
+    format!("{} suite on a virtual soft-RoCE host", BACKEND.name())
+}
+
+/// Builds the suite, boots a host, and runs the steps there.
+pub(crate) fn run(kernel: &Kernel) -> Result<Tally, Error> {
+    let package = format!("pegaflow-{}", BACKEND.name());
+    let conformance = build(&package)?;
+    let folder = Path::new(ROOT).join(&package);
+    let scratch = tempfile::tempdir().at(Path::new("a temporary folder"))?;
+    let own = [("CONFORMANCE".to_owned(), conformance), ("BACKEND".to_owned(), BACKEND.name().to_owned())];
+    let plan = Plan {
+        timeout: Duration::from_secs(
+            STEPS.iter().map(|step| u64::from(step.limit_s)).sum::<u64>() + u64::from(SLACK_S),
+        ),
+        out: scratch.path().canonicalize().at(scratch.path())?,
+        folder: folder.canonicalize().at(&folder)?,
+        command: arguments(STEPS).into_iter().map(Into::into).collect(),
+        variables: soft_roce::variables(&own),
+        ..Plan::default()
+    };
+    println!("\n==== {} ====", name());
+    let mut tally = Tally::default();
+    let statuses = soft_roce::boot(&plan, kernel, &mut |line| {
+        tally.add(String::from_utf8_lossy(&line.bytes).trim_end());
+        soft_roce::print(line, "")
+    })?;
+    match statuses.as_slice() {
+        [0] => Ok(tally),
+        statuses => Err(Error::Suite { name: name(), status: statuses.iter().copied().max().unwrap_or_default() }),
+    }
+}
+
+/// The command line that runs `steps` in a host.
+fn arguments(steps: &[Step]) -> Vec<String> {
+    let mut words: Vec<String> = ["bash", "-c", include_str!("rdma_suite/steps.sh"), "steps"].map(str::to_owned).into();
+    for step in steps {
+        words.extend([step.name.to_owned(), step.limit_s.to_string(), step.command.to_owned()]);
+    }
+    words
+}
+
+/// Builds the conformance test of `package` and tells where its binary lies.
+fn build(package: &str) -> Result<String, Error> {
+    // Of the whole workspace, as the host tests are: for one package alone features differ, and much is built again.
+    let mut build = command::cargo(&["test", "--no-run", "--workspace", "--test", "conformance"]);
+    build.args(["--all-features", "--locked", "--message-format=json-render-diagnostics"]);
+    println!();
+    let told = command::bounded(&mut build, BUILD_LIMIT)?;
+    executable(&told, package).ok_or_else(|| Error::NoExecutable { package: package.to_owned() })
+}
+
+/// Reads cargo's messages, a JSON object a line: the test `conformance`, among all that was built for it.
+fn executable(messages: &str, package: &str) -> Option<String> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
+        let is_ours = message["target"]["name"] == "conformance"
+            && message["target"]["kind"][0] == "test"
+            && message["manifest_path"].as_str()?.ends_with(&format!("/{package}/Cargo.toml"));
+        is_ours.then(|| message["executable"].as_str().map(str::to_owned)).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    fn steps(steps: &[Step]) -> Output {
+        let words = arguments(steps);
+        Command::new(&words[0]).args(&words[1..]).output().expect("bash")
+    }
+
+    #[test]
+    fn each_step_runs_and_a_failure_is_the_end_of_none() {
+        let output = steps(&[
+            Step { name: "bad", limit_s: 60, command: "echo \"it's\" >&2; exit 9" },
+            Step { name: "slow", limit_s: 1, command: "sleep 600" },
+            Step { name: "good", limit_s: 60, command: "echo 'test result: ok. 2 passed; 0 failed'" },
+        ]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let shown = String::from_utf8(output.stdout).unwrap();
+        for line in
+            ["it's", "---- bad FAILED with status 9 after", "---- slow FAILED at its limit after", "---- good passed"]
+        {
+            assert!(shown.contains(line), "{shown}");
+        }
+        let mut tally = Tally::default();
+        shown.lines().for_each(|line| tally.add(line));
+        assert_eq!(tally.passed, 2);
+    }
+
+    #[test]
+    fn success_of_all_steps_is_success() {
+        let output = steps(&[Step { name: "good", limit_s: 60, command: "true" }]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+
+    #[test]
+    fn binary_is_found_among_cargos_messages() {
+        let line = |package: &str, name: &str, kind: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/{package}/Cargo.toml","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":{executable}}}"#
+            )
+        };
+        let messages = [
+            line("pegaflow-shm", "pegaflow_shm", "lib", "null"),
+            line("pegaflow-ucx", "conformance", "test", "\"/t/other\""),
+            "no JSON".to_owned(),
+            line("pegaflow-shm", "conformance", "test", "\"/t/conformance-1\""),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        assert_eq!(executable(&messages.join("\n"), "pegaflow-shm").as_deref(), Some("/t/conformance-1"));
+        assert_eq!(executable(&messages.join("\n"), "pegaflow-rdma"), None);
+    }
+}
