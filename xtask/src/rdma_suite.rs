@@ -11,7 +11,7 @@ use crate::require::Backend;
 use crate::soft_roce::{self, Kernel, Plan};
 
 /// Whose suite it is.
-const BACKEND: Backend = Backend::Shm;
+const BACKEND: Backend = Backend::Rdma;
 
 /// Something that runs in the host; all of them run, whatever became of those before.
 struct Step {

@@ -24,9 +24,17 @@ impl Backend {
     }
 }
 
+pub(crate) const VARIABLE: &str = "PEGAFLOW_REQUIRE";
+
+/// The variable's value for tests that run where `backend` need not be, because it is tested elsewhere.
+pub(crate) fn without(required: &[Backend], backend: Backend) -> String {
+    let others = required.iter().filter(|other| **other != backend);
+    others.map(|other| other.name()).collect::<Vec<_>>().join(",")
+}
+
 /// What the environment asks for; nothing when the variable is not set.
 pub(crate) fn from_environment() -> Result<Vec<Backend>, Error> {
-    match env::var_os("PEGAFLOW_REQUIRE") {
+    match env::var_os(VARIABLE) {
         None => Ok(Vec::new()),
         // A value that is not UTF-8 keeps its replacement characters, and no backend's name has one.
         Some(value) => parse(&value.to_string_lossy()),
@@ -62,6 +70,12 @@ mod tests {
     fn empty_value_asks_for_nothing() {
         assert_eq!(parse("").unwrap(), []);
         assert_eq!(parse(" , ").unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_tested_elsewhere_is_not_asked_for_here() {
+        assert_eq!(without(&[Backend::Shm, Backend::Rdma, Backend::Ucx], Backend::Rdma), "shm,ucx");
+        assert_eq!(without(&[Backend::Rdma], Backend::Rdma), "");
     }
 
     #[test]
