@@ -228,6 +228,7 @@ pub trait Engine: Send {
     fn poll(&mut self, raw: &mut [Raw]) -> usize;
 
     /// The bytes of a message that arrived and was not released. They are this process's own: no peer can change them.
+    /// They stay where they are until [`Engine::release`].
     fn message(&self, link: Link, slot: u32, bytes: u32) -> &[u8];
 
     /// Frees a message's slot and gives the peer its credit back.
@@ -242,8 +243,9 @@ pub trait Engine: Send {
     /// Readable when there is something to poll after `arm`.
     fn fd(&self) -> BorrowedFd<'_>;
 
-    /// Takes a link down: when it returns, nothing on this side touches memory on its behalf any more, and nothing
-    /// more is reported of it, not even what was complete already. Messages that were reported stay readable, and may be released.
+    /// Takes a link down: when it returns, nothing that this side was asked for touches memory any more, and nothing
+    /// more is reported of it, not even what was complete already. Messages that were reported stay readable, and may
+    /// be released. What a peer's own copier does to granted memory meanwhile is not stopped by it.
     fn close(&mut self, link: Link);
 
     /// Frees the rest of a closed link; its number may be opened again.

@@ -147,7 +147,8 @@ impl Node {
     /// Registers memory that the caller brings: an engine's own pool.
     ///
     /// # Errors
-    /// [`MemoryError::Refused`] where the backend does not take it; see [`Capabilities::foreign_memory`].
+    /// [`MemoryError::Refused`] where the backend does not take it; see [`Capabilities::foreign_memory`]. `keep` is dropped
+    /// at once then, as nothing was registered.
     ///
     /// # Safety
     /// - `base..base + bytes` stays mapped, readable and writable until `keep` is dropped, which happens once nothing

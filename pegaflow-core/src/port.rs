@@ -20,7 +20,8 @@ use crate::{
 ///
 /// Nothing moves unless somebody polls: a port makes progress inside [`poll`](Port::poll) only.
 pub trait Port: Send {
-    /// Takes the dials of peers for `class`; each gives a channel, made known by its [`Event::Channel`].
+    /// Takes the dials of peers for `class`; each gives a channel, made known by its [`Event::Channel`]. A dial is taken
+    /// inside [`poll`](Port::poll), as everything else: until this port polls, who dials waits.
     ///
     /// # Errors
     /// [`ConnectError::AlreadyListening`] where another port of the node does.
@@ -75,7 +76,8 @@ pub trait Port: Send {
     /// stays for the next call. With an empty slice set-up, posting and deadlines move on, and nothing is handed out.
     fn poll(&mut self, events: &mut [Event]) -> usize;
 
-    /// The bytes of a received message. They are this process's own: the peer can't change them any more.
+    /// The bytes of a received message. They are this process's own: the peer can't change them any more. They stay at
+    /// their address until they are released.
     ///
     /// # Errors
     /// [`ApiMisuse::SlotNotHeld`].

@@ -50,7 +50,7 @@ impl Cursor {
 pub enum Follow<'a> {
     /// Nothing.
     Nothing,
-    /// One increment on every lane that the run used.
+    /// One increment on every lane of the link, whichever the run used: the value is the minimum over them all.
     Count(CounterId),
     /// A message; its credit is taken already.
     Message(&'a [u8]),

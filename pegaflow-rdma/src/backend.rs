@@ -38,6 +38,8 @@ pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dy
     let rail = Rail::open(verbs, only)?;
     rustix::io::ioctl_fionbio(rail.device.events(), true)
         .map_err(|errno| failed("ioctl(FIONBIO)", "on a device's events", errno.into()))?;
+    // Told now, and not by the first channel.
+    sys::Staging::new(&rail.device, 256 << 10)?;
     let capabilities = capabilities(config, &rail);
     tracing::info!(
         library = rail.device.library(),

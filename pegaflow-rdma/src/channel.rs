@@ -198,6 +198,9 @@ impl Link {
             // Each completion makes one fact at most, and the counts make one together.
             let room = raw.len() - made - usize::from(counted > 0);
             let asked = room.min(tools.completions.len());
+            if asked == 0 {
+                break;
+            }
             let Some(count) = wire.queue.poll(&mut tools.completions[..asked]) else {
                 self.failure.get_or_insert(Cause::Device { errno: rustix::io::Errno::IO.raw_os_error() });
                 break;
@@ -240,7 +243,7 @@ impl Link {
                     made += 1;
                 }
             }
-            if count < asked || asked == 0 {
+            if count < asked {
                 break;
             }
         }

@@ -17,7 +17,8 @@ const BACKEND: Backend = Backend::Rdma;
 struct Step {
     name: &'static str,
     limit_s: u32,
-    /// For bash. `$CONFORMANCE` is the suite's binary, `$BACKEND` the name of the backend it is for.
+    /// For bash. `$CONFORMANCE` is the suite's binary, `$BACKEND` the name of the backend it is for, `$PROGRAM` the
+    /// command line's.
     command: &'static str,
 }
 
@@ -32,6 +33,25 @@ const STEPS: &[Step] = &[
             ibv_rc_pingpong -d rxe0 -g 1 -n 200 $PEGAFLOW_HOST_ADDR && wait $!",
     },
     Step { name: "conformance", limit_s: 1200, command: "PEGAFLOW_REQUIRE=$BACKEND \"$CONFORMANCE\"" },
+    // A file changes its backend and nothing else; the demo checks every byte.
+    Step {
+        name: "the demo, and the same config under shm and rdma",
+        limit_s: 300,
+        command: "set -e; grep -q '^backend = \"shm\"' ../config/pegaflow.toml; \
+            sed 's/^backend = \"shm\"/backend = \"rdma\"/' ../config/pegaflow.toml >/tmp/rdma.toml; \
+            for config in ../config/pegaflow.toml /tmp/rdma.toml; do \
+              \"$PROGRAM\" demo --config $config --model custom --layers 8 --kv-heads 2 --head-dim 64 --dtype bf16 \
+                --tokens 1024 --rounds 2 --json | tee /tmp/report; grep -q '\"verified\":true' /tmp/report; \
+            done; grep -q '\"backend\":\"rdma\"' /tmp/report",
+    },
+    // Without the right to lock more than it may, a process is told what to raise.
+    Step {
+        name: "too little memory may be locked",
+        limit_s: 60,
+        command: "prlimit --memlock=16384 setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock \
+            \"$PROGRAM\" demo --backend $BACKEND --tokens 16 --rounds 1 >/tmp/said 2>&1 && exit 1; \
+            cat /tmp/said; grep -q 'may lock 16384 bytes: raise it' /tmp/said",
+    },
 ];
 
 /// From the host's start to the first step, and from the last to its end.
@@ -48,10 +68,11 @@ pub(crate) fn name() -> String {
 /// Builds the suite, boots a host, and runs the steps there.
 pub(crate) fn run(kernel: &Kernel) -> Result<Tally, Error> {
     let package = format!("pegaflow-{}", BACKEND.name());
-    let conformance = build(&package)?;
+    let (conformance, program) = build(&package)?;
     let folder = Path::new(ROOT).join(&package);
     let scratch = tempfile::tempdir().at(Path::new("a temporary folder"))?;
-    let own = [("CONFORMANCE".to_owned(), conformance), ("BACKEND".to_owned(), BACKEND.name().to_owned())];
+    let own = [("CONFORMANCE", conformance), ("PROGRAM", program), ("BACKEND", BACKEND.name().to_owned())]
+        .map(|(name, value)| (name.to_owned(), value));
     let plan = Plan {
         timeout: Duration::from_secs(
             STEPS.iter().map(|step| u64::from(step.limit_s)).sum::<u64>() + u64::from(SLACK_S),
@@ -83,21 +104,25 @@ fn arguments(steps: &[Step]) -> Vec<String> {
     words
 }
 
-/// Builds the conformance test of `package` and tells where its binary lies.
-fn build(package: &str) -> Result<String, Error> {
+/// Builds the conformance test of `package`, and the command line, and tells where their binaries lie.
+fn build(package: &str) -> Result<(String, String), Error> {
     // Of the whole workspace, as the host tests are: for one package alone features differ, and much is built again.
-    let mut build = command::cargo(&["test", "--no-run", "--workspace", "--test", "conformance"]);
+    let mut build =
+        command::cargo(&["test", "--no-run", "--workspace", "--test", "conformance", "--test", "command_line"]);
     build.args(["--all-features", "--locked", "--message-format=json-render-diagnostics"]);
     println!();
     let told = command::bounded(&mut build, BUILD_LIMIT)?;
-    executable(&told, package).ok_or_else(|| Error::NoExecutable { package: package.to_owned() })
+    let find = |package: &str, kind, name| {
+        executable(&told, package, kind, name).ok_or_else(|| Error::NoExecutable { package: package.to_owned() })
+    };
+    Ok((find(package, "test", "conformance")?, find("pegaflow-cli", "bin", "pegaflow")?))
 }
 
-/// Reads cargo's messages, a JSON object a line: the test `conformance`, among all that was built for it.
-fn executable(messages: &str, package: &str) -> Option<String> {
+/// Reads cargo's messages, a JSON object a line: one target of a package, among all that was built for it.
+fn executable(messages: &str, package: &str, kind: &str, name: &str) -> Option<String> {
     messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-        let is_ours = message["target"]["name"] == "conformance"
-            && message["target"]["kind"][0] == "test"
+        let is_ours = message["target"]["name"] == name
+            && message["target"]["kind"][0] == kind
             && message["manifest_path"].as_str()?.ends_with(&format!("/{package}/Cargo.toml"));
         is_ours.then(|| message["executable"].as_str().map(str::to_owned)).flatten()
     })
@@ -153,7 +178,10 @@ mod tests {
             line("pegaflow-shm", "conformance", "test", "\"/t/conformance-1\""),
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ];
-        assert_eq!(executable(&messages.join("\n"), "pegaflow-shm").as_deref(), Some("/t/conformance-1"));
-        assert_eq!(executable(&messages.join("\n"), "pegaflow-rdma"), None);
+        assert_eq!(
+            executable(&messages.join("\n"), "pegaflow-shm", "test", "conformance").as_deref(),
+            Some("/t/conformance-1")
+        );
+        assert_eq!(executable(&messages.join("\n"), "pegaflow-rdma", "test", "conformance"), None);
     }
 }
