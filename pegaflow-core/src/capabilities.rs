@@ -49,6 +49,31 @@ pub enum Meets {
     AnyHost,
 }
 
+impl Capabilities {
+    /// What is left of a backend that can do nothing, within the smallest limits: a backend says what it has beyond, by
+    /// `Capabilities { write: true, ..Capabilities::none("mine") }`, and goes on compiling when there is more to be said.
+    #[must_use]
+    pub const fn none(backend: &'static str) -> Self {
+        Self {
+            backend,
+            write: false,
+            read: false,
+            foreign_memory: ForeignMemory::Refused,
+            device_memory: false,
+            needs_peer_cpu: PeerCpu { write: false, read: false, count: false, message: false },
+            visible_to: VisibleTo::HostProcessors,
+            copies_in_poll: false,
+            maps_peer_memory: false,
+            meets: Meets::OneHost,
+            lanes: 1,
+            max_channels: 1,
+            max_message_bytes: 256,
+            max_region_bytes: i64::MAX as u64,
+            max_counters: 1,
+        }
+    }
+}
+
 /// What may be done with memory that the caller brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForeignMemory {

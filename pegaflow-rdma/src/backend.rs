@@ -3,7 +3,7 @@
 use std::{os::fd::BorrowedFd, sync::Arc};
 
 use pegaflow_core::{
-    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu, VisibleTo,
+    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
 };
 
@@ -56,22 +56,18 @@ pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dy
 
 fn capabilities(config: &RdmaConfig, rail: &Rail) -> Capabilities {
     Capabilities {
-        backend: NAME,
         write: true,
         read: true,
         foreign_memory: ForeignMemory::Whole,
         device_memory: rail.device.takes_dmabuf(),
         // The NIC moves bytes and takes immediates; a counter's value moves when the peer's engine sees the immediate.
         needs_peer_cpu: PeerCpu { write: false, read: false, count: true, message: false },
-        visible_to: VisibleTo::HostProcessors,
-        copies_in_poll: false,
-        maps_peer_memory: false,
         meets: Meets::AnyHost,
-        lanes: 1,
         max_channels: config.max_channels,
         max_message_bytes: MAX_MESSAGE_BYTES,
         max_region_bytes: region::MAX_BYTES.min(rail.limits.max_mr_size),
         max_counters: MAX_COUNTERS,
+        ..Capabilities::none(NAME)
     }
 }
 

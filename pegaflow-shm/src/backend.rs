@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pegaflow_core::{
-    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu, VisibleTo,
+    BackendError, Capabilities, ForeignMemory, Kind,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
 };
 
@@ -22,21 +22,15 @@ pub fn open(config: &ShmConfig) -> Result<Arc<dyn Domain>, BackendError> {
 }
 
 const CAPABILITIES: Capabilities = Capabilities {
-    backend: NAME,
-    meets: Meets::OneHost,
     write: true,
     read: true,
     foreign_memory: ForeignMemory::LocalSide,
-    device_memory: false,
-    needs_peer_cpu: PeerCpu { write: false, read: false, count: false, message: false },
-    visible_to: VisibleTo::HostProcessors,
     copies_in_poll: true,
     maps_peer_memory: true,
-    lanes: 1,
     max_channels: MAX_CHANNELS,
     max_message_bytes: 65_536,
-    max_region_bytes: i64::MAX as u64,
     max_counters: 1 << 20,
+    ..Capabilities::none(NAME)
 };
 
 struct ShmDomain {

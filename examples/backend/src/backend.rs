@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pegaflow_core::{
-    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu, VisibleTo,
+    BackendError, Capabilities, ForeignMemory, Kind,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
 };
 
@@ -34,21 +34,14 @@ pub fn open_broken(config: &InprocConfig, fault: Fault) -> Result<Arc<dyn Domain
 }
 
 const CAPABILITIES: Capabilities = Capabilities {
-    backend: NAME,
     write: true,
     read: true,
     foreign_memory: ForeignMemory::Whole,
-    device_memory: false,
-    needs_peer_cpu: PeerCpu { write: false, read: false, count: false, message: false },
-    visible_to: VisibleTo::HostProcessors,
-    copies_in_poll: false,
-    maps_peer_memory: false,
-    meets: Meets::OneHost,
-    lanes: 1,
     max_channels: MAX_LINKS,
     max_message_bytes: 65_536,
-    max_region_bytes: i64::MAX as u64,
     max_counters: 1 << 20,
+    // The rest is as little as can be: no device memory, no copies in `poll`, one lane, peers of this host.
+    ..Capabilities::none(NAME)
 };
 
 struct InprocDomain {
