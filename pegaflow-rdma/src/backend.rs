@@ -10,7 +10,7 @@ use pegaflow_core::{
 use crate::{
     RdmaConfig,
     channel::immediate::{MAX_COUNTERS, MAX_MESSAGE_BYTES},
-    device::Rail,
+    device::{Rail, Shared},
     error::{NAME, failed},
     progress::RdmaEngine,
     region::{self, Registrations},
@@ -50,8 +50,8 @@ pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dy
         mtu = 128 << rail.attributes.active_mtu,
         "rdma is open"
     );
-    let (config, registrations) = (config.clone(), Registrations::default());
-    Ok(Arc::new(RdmaDomain(Arc::new(Shared { capabilities, config, rail, registrations }))))
+    let shared = Arc::new(Shared { config: config.clone(), rail });
+    Ok(Arc::new(RdmaDomain { capabilities, shared, registrations: Registrations::default() }))
 }
 
 fn capabilities(config: &RdmaConfig, rail: &Rail) -> Capabilities {
@@ -71,39 +71,34 @@ fn capabilities(config: &RdmaConfig, rail: &Rail) -> Capabilities {
     }
 }
 
-/// What a node's domain and its engines share.
-#[derive(Debug)]
-pub(crate) struct Shared {
+struct RdmaDomain {
     capabilities: Capabilities,
-    pub(crate) config: RdmaConfig,
-    pub(crate) rail: Rail,
+    shared: Arc<Shared>,
     registrations: Registrations,
 }
 
-struct RdmaDomain(Arc<Shared>);
-
 impl Domain for RdmaDomain {
     fn capabilities(&self) -> &Capabilities {
-        &self.0.capabilities
+        &self.capabilities
     }
 
     unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError> {
         if let Kind::Device { ordinal } = memory.kind
-            && !self.0.capabilities.device_memory
+            && !self.capabilities.device_memory
         {
-            let why = format!("memory of device {ordinal}: device {} takes no dmabuf", self.0.rail.device.name());
+            let why = format!("memory of device {ordinal}: device {} takes no dmabuf", self.shared.rail.device.name());
             return Err(BackendError::new(NAME, why));
         }
         // SAFETY: the caller's word.
-        unsafe { self.0.registrations.enter(&self.0.rail, memory, self.0.config.relaxed_ordering) }
+        unsafe { self.registrations.enter(&self.shared.rail, memory, self.shared.config.relaxed_ordering) }
     }
 
     fn deregister(&self, key: LocalKey) {
-        self.0.registrations.remove(key);
+        self.registrations.remove(key);
     }
 
     fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {
-        self.0.registrations.export(key)
+        self.registrations.export(key)
     }
 
     fn import(&self, parcel: Parcel, bytes: u64) -> Result<Imported, BackendError> {
@@ -111,17 +106,17 @@ impl Domain for RdmaDomain {
     }
 
     fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
-        Ok(Box::new(RdmaEngine::new(&self.0)?))
+        Ok(Box::new(RdmaEngine::new(&self.shared)?))
     }
 
     fn events(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.rail.device.events())
+        Some(self.shared.rail.device.events())
     }
 
     /// Nothing is decided here: a failed queue pair shows in its completions too, a port that is down in time-outs.
     fn attend(&self) {
-        let device = self.0.rail.device.name();
-        while let Some((event, about)) = self.0.rail.device.next_event() {
+        let device = self.shared.rail.device.name();
+        while let Some((event, about)) = self.shared.rail.device.next_event() {
             let what = match event {
                 IBV_EVENT_CQ_ERR => "a completion queue failed",
                 IBV_EVENT_QP_FATAL => "a queue pair failed",

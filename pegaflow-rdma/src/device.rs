@@ -5,10 +5,17 @@ use std::sync::Arc;
 use pegaflow_core::BackendError;
 
 use crate::{
-    RailConfig,
+    RailConfig, RdmaConfig,
     error::NAME,
     sys::{Device, DeviceList, PortAttributes, Verbs, abi},
 };
+
+/// What a domain and its engines share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: RdmaConfig,
+    pub(crate) rail: Rail,
+}
 
 /// One NIC port, open and chosen.
 #[derive(Debug)]

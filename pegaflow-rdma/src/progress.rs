@@ -11,8 +11,8 @@ use pegaflow_core::{
 };
 
 use crate::{
-    backend::Shared,
     channel::{Link, Tools},
+    device::Shared,
     error::NAME,
     sys::Channel,
 };
@@ -87,7 +87,7 @@ impl Engine for RdmaEngine {
         let Some(place) = self.links.get_mut(link.index()) else {
             return Err(BackendError::new(NAME, format!("link {} is beyond the table", link.0)));
         };
-        let Shared { rail, config, .. } = &*self.shared;
+        let Shared { rail, config } = &*self.shared;
         let (made, parcel) = Link::open(rail, config, &self.events, &mut self.tools, (class, bounds))?;
         *place = Some(made);
         Ok(parcel)
