@@ -2,6 +2,8 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
+use crate::Capabilities;
+
 /// What a channel is for. Each class has channels, lanes, depth and service level of its own, so that a long push of
 /// one class never stands before a short write of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,6 +107,18 @@ impl Bounds {
     pub fn check(&self) -> Result<(), OutOfRange> {
         match self.ranges().into_iter().find(|(_, got, range)| !range.contains(got)) {
             Some((bound, got, range)) => Err(OutOfRange { bound, got, low: *range.start(), high: *range.end() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what a backend has a limit of its own for: nothing is cut silently.
+    pub(crate) fn check_against(&self, backend: &Capabilities) -> Result<(), OutOfRange> {
+        let limits = [
+            ("message_bytes", self.message_bytes, 256, backend.max_message_bytes),
+            ("counters", self.counters, 1, backend.max_counters),
+        ];
+        match limits.into_iter().find(|(_, got, _, high)| got > high) {
+            Some((bound, got, low, high)) => Err(OutOfRange { bound, got, low, high }),
             None => Ok(()),
         }
     }

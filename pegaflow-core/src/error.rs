@@ -338,6 +338,8 @@ pub enum Cause {
         /// The vendor's own code.
         vendor: u32,
     },
+    /// The peer had made its end, and this side could not complete its own; the log says why.
+    NotJoined,
     /// A call to this side's device failed for another reason than a shortage that passes.
     Device {
         /// The system's number of the error.
@@ -364,6 +366,7 @@ impl Cause {
             Self::Refused(_) => "refused",
             Self::Garbage(_) => "garbage",
             Self::Transport { .. } => "transport",
+            Self::NotJoined => "not_joined",
             Self::Device { .. } => "device",
         }
     }
@@ -382,6 +385,7 @@ impl fmt::Display for Cause {
             Self::Transport { status, vendor } => {
                 write!(f, "the transport reported status {status} (vendor code {vendor:#x})")
             }
+            Self::NotJoined => f.write_str("this side could not complete its end of the channel (its log says why)"),
             Self::Device { errno } => {
                 write!(f, "a call to this side's device failed: {}", io::Error::from_raw_os_error(*errno))
             }

@@ -108,7 +108,9 @@ impl Node {
             return Err(ConnectError::BadName(options.name));
         }
         for class in Class::ALL {
-            options.bounds(class).check().map_err(|source| ConnectError::Bounds { class, source })?;
+            let bounds = options.bounds(class);
+            let checked = bounds.check().and_then(|()| bounds.check_against(domain.capabilities()));
+            checked.map_err(|source| ConnectError::Bounds { class, source })?;
         }
         let identity = Identity::new(&options.name, domain.capabilities().backend)?;
         let registry = Arc::new(Registry::default());

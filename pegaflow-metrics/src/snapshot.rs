@@ -84,6 +84,8 @@ pub struct Failures {
     pub garbage: u64,
     /// The transport reported an error.
     pub transport: u64,
+    /// This side could not complete its end of a channel.
+    pub not_joined: u64,
     /// A call to this side's device failed.
     pub device: u64,
     /// A cause that this version of the recorder does not know.
@@ -93,7 +95,7 @@ pub struct Failures {
 impl Failures {
     /// Each count under the label of its cause.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 10] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 11] {
         [
             ("peer_gone", self.peer_gone),
             ("peer_silent", self.peer_silent),
@@ -103,6 +105,7 @@ impl Failures {
             ("refused", self.refused),
             ("garbage", self.garbage),
             ("transport", self.transport),
+            ("not_joined", self.not_joined),
             ("device", self.device),
             ("other", self.other),
         ]
@@ -124,6 +127,7 @@ impl Failures {
             Cause::Refused(_) => &mut self.refused,
             Cause::Garbage(_) => &mut self.garbage,
             Cause::Transport { .. } => &mut self.transport,
+            Cause::NotJoined => &mut self.not_joined,
             Cause::Device { .. } => &mut self.device,
             _ => &mut self.other,
         }
@@ -179,6 +183,7 @@ mod tests {
             Cause::Refused(Refusal::Full),
             Cause::Garbage(3),
             Cause::Transport { status: 12, vendor: 1 },
+            Cause::NotJoined,
             Cause::Device { errno: 22 },
         ];
         for cause in causes {

@@ -80,6 +80,15 @@ impl Link {
         tools: &mut Tools,
         (class, bounds): (Class, &Bounds),
     ) -> Result<(Self, Parcel), BackendError> {
+        let deepest = u32::try_from(rail.limits.max_qp_wr).unwrap_or(0);
+        for (key, depth) in [("send_depth", config.send_depth), ("receive_depth", config.receive_depth)] {
+            if depth > deepest {
+                let device = rail.device.name();
+                let why =
+                    format!("transport.rdma.{key} is {depth}: device {device} takes at most {deepest} (max_qp_wr)");
+                return Err(BackendError::new(NAME, why));
+            }
+        }
         // On an error every request that is posted completes, signalled or not.
         let entries = config.send_depth + config.receive_depth;
         let most = u32::try_from(rail.limits.max_cqe).unwrap_or(0);
@@ -156,12 +165,23 @@ impl Link {
                 ),
             ));
         }
-        let (mut here, mut timing) = (wire.here, wire.timing);
+        let mut here = wire.here;
+        if !peer.ethernet && here.gid[..8] != peer.address.gid[..8] {
+            // The LID to send to would be a router's, which a path record tells.
+            let subnet = |gid: &[u8; 16]| gid[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            return Err(BackendError::new(
+                NAME,
+                format!(
+                    "this port is in InfiniBand subnet {} and the peer's in {}: expected one subnet, routing between \
+                     them is not built",
+                    subnet(&here.gid),
+                    subnet(&peer.address.gid)
+                ),
+            ));
+        }
         here.mtu = here.mtu.min(peer.address.mtu);
         here.reads = here.reads.min(peer.address.reads);
-        // From subnet to subnet of InfiniBand a router wants the global route; within one LIDs do.
-        timing.global |= here.gid[..8] != peer.address.gid[..8];
-        wire.pair.connect(&here, &peer.address, &timing)?;
+        wire.pair.connect(&here, &peer.address, &wire.timing)?;
         self.sender.join(rail, &peer, bounds)?;
         self.joined = true;
         Ok(())

@@ -20,7 +20,7 @@ pub struct RdmaConfig {
     /// How often a request that finds no receive posted is sent again, `0..=7`; 7 is for ever: a transfer's own
     /// deadline bounds it.
     pub rnr_retries: u8,
-    /// How long a sender waits before that, in the specification's code, `0..=31` (12 is 0.64 ms).
+    /// How long those who send here wait before that, in the specification's code, `0..=31` (12 is 0.64 ms).
     pub rnr_timer: u8,
     /// Send requests of one channel that are under way at most, `8..=32768`.
     pub send_depth: u32,
@@ -72,7 +72,7 @@ impl Default for RdmaConfig {
             rails: vec![RailConfig::default()],
             mtu: 4096,
             classes: [ServiceConfig::default(); 3],
-            // 67 ms, times 8: a dead peer shows after half a second, a congested one is not given up.
+            // 67 ms, times 8: a dead peer shows after half a second at the earliest, a congested one is not given up.
             ack_timeout: 14,
             retries: 7,
             rnr_retries: 7,

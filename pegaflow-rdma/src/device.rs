@@ -45,43 +45,64 @@ impl Rail {
                  says how to get a virtual one",
             ));
         }
+        if let Some(wanted) = &config.device
+            && !names.contains(wanted)
+        {
+            return Err(unavailable(format!(
+                "transport.rdma.rail.device is {wanted:?}: this machine has {}",
+                names.join(", ")
+            )));
+        }
+        // The first that fits; why the others did not is told where none does.
         let mut seen = Vec::new();
         for (at, name) in names.iter().enumerate() {
             if config.device.as_ref().is_some_and(|wanted| wanted != name) {
                 continue;
             }
-            let device = Arc::new(list.open(at)?);
-            let limits = device.attributes()?;
-            let ports = match config.port {
-                Some(port) if port > limits.phys_port_cnt => {
-                    return Err(unavailable(format!(
-                        "transport.rdma.rail.port is {port}: device {name} has {} (counted from 1)",
-                        limits.phys_port_cnt
-                    )));
-                }
-                Some(port) => port..=port,
-                None => 1..=limits.phys_port_cnt,
-            };
-            for port in ports {
-                let attributes = device.port(port)?;
-                if attributes.active {
-                    let gid = choose(&table(&device, port, &attributes), attributes.ethernet, config.gid)
-                        .map_err(|why| unavailable(format!("port {port} of device {name}: {why}")))?;
-                    return Ok(Self { device, port, attributes, limits, gid });
-                }
-                seen.push(format!("{name} port {port} is {}", state(attributes.state)));
+            match Self::of_device(&list, at, config, &mut seen) {
+                Ok(Some(rail)) => return Ok(rail),
+                Ok(None) => {}
+                Err(error) if names.len() == 1 || config.device.is_some() => return Err(error),
+                Err(error) => seen.push(error.message),
             }
         }
-        match &config.device {
-            Some(wanted) if !names.contains(wanted) => Err(unavailable(format!(
-                "transport.rdma.rail.device is {wanted:?}: this machine has {}",
-                names.join(", ")
-            ))),
-            _ => Err(unavailable(format!(
-                "no active port: {}; is the cable in, and the link up (`rdma link`, `ip link set DEV up`)?",
-                seen.join(", ")
-            ))),
+        Err(unavailable(format!(
+            "no active port that can be used: {}; is the cable in, and the link up (`rdma link`, `ip link set DEV up`)?",
+            seen.join("; ")
+        )))
+    }
+
+    /// The first port of a device that fits; `None` where none is active, which is noted in `seen`.
+    fn of_device(
+        list: &DeviceList,
+        at: usize,
+        config: &RailConfig,
+        seen: &mut Vec<String>,
+    ) -> Result<Option<Self>, BackendError> {
+        let device = Arc::new(list.open(at)?);
+        let limits = device.attributes()?;
+        let ports = match config.port {
+            Some(port) if port > limits.phys_port_cnt => {
+                return Err(unavailable(format!(
+                    "transport.rdma.rail.port is {port}: device {} has {} (counted from 1)",
+                    device.name(),
+                    limits.phys_port_cnt
+                )));
+            }
+            Some(port) => port..=port,
+            None => 1..=limits.phys_port_cnt,
+        };
+        for port in ports {
+            let attributes = device.port(port)?;
+            if !attributes.active {
+                seen.push(format!("{} port {port} is {}", device.name(), state(attributes.state)));
+                continue;
+            }
+            let gid = choose(&table(&device, port, &attributes), attributes.ethernet, config.gid)
+                .map_err(|why| unavailable(format!("port {port} of device {}: {why}", device.name())))?;
+            return Ok(Some(Self { device, port, attributes, limits, gid }));
         }
+        Ok(None)
     }
 }
 

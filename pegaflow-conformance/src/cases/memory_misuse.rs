@@ -178,6 +178,13 @@ fn node_options(context: &Context) {
         let made = open("node", limits);
         assert!(matches!(made, Err(ConnectError::Bounds { .. })), "{limits:?}: {made:?}");
     }
+    // What the backend has less of than the contract allows is refused too, and not cut.
+    let most = (context.backend.open)().expect("it has opened before").capabilities().max_counters;
+    if most < 1 << 20 {
+        let made = open("node", Limits { counters: most + 1, ..usual });
+        assert!(matches!(made, Err(ConnectError::Bounds { .. })), "{made:?}");
+        open("node", Limits { counters: most, ..usual }).expect("as many as it has");
+    }
     let node = open("same-name", usual).expect("a node");
     let twin = open("same-name", usual).expect("names need not be unique on a host");
     assert_ne!(node.address(), twin.address());

@@ -8,7 +8,7 @@ use super::{
     poller::Poller,
 };
 use crate::{
-    ApiMisuse, Bounds, Cause, ChannelId, Class, ConnectError, Refusal, State, Subscriber,
+    ApiMisuse, Cause, ChannelId, Class, ConnectError, Refusal, State, Subscriber,
     backend::Parcel,
     counter::CounterPool,
     node::{
@@ -47,19 +47,8 @@ impl<S: Subscriber> Poller<S> {
     /// What this side says of itself in a hand-shake.
     fn introduce(&self, class: Class, parcel: Parcel) -> Met {
         let identity = &self.node.identity;
-        let bounds = self.bounds(class);
-        Met { name: identity.name.clone(), incarnation: identity.incarnation, bounds, parcel }
-    }
-
-    /// This side's bounds, within what the backend can do.
-    fn bounds(&self, class: Class) -> Bounds {
-        let capabilities = self.node.domain.capabilities();
         let bounds = *self.node.options.bounds(class);
-        Bounds {
-            message_bytes: bounds.message_bytes.min(capabilities.max_message_bytes),
-            counters: bounds.counters.min(capabilities.max_counters),
-            ..bounds
-        }
+        Met { name: identity.name.clone(), incarnation: identity.incarnation, bounds, parcel }
     }
 
     /// Makes this side of a channel.
@@ -70,7 +59,7 @@ impl<S: Subscriber> Poller<S> {
             .find(|&index| self.channels[usize::from(index)].is_none())
             .ok_or(ConnectError::TooManyChannels { channels: count })?;
         let id = ChannelId { index, serial: self.node.next_channel() };
-        let bounds = self.bounds(class);
+        let bounds = *self.node.options.bounds(class);
         let parcel = match self.engine.open(id.link(), class, &bounds)?.check(capabilities) {
             Ok(parcel) => parcel,
             Err(error) => {
@@ -190,7 +179,7 @@ impl<S: Subscriber> Poller<S> {
             Err(error) => {
                 tracing::warn!(node = %self.node.identity.name, %error, "the dialled peer's end could not be joined");
                 self.node.control.command(Command::Close { connection });
-                self.finish(id.link(), State::Broken(Cause::Garbage(3)));
+                self.finish(id.link(), State::Broken(Cause::NotJoined));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     sys::{QueuePair, Receives, Staging},
 };
 
-/// Where garbage was seen: a message's length, its number, its place; credits that were never owed.
+/// Where garbage was seen: a message's length, its number, its place.
 pub(crate) const BAD_LENGTH: Cause = Cause::Garbage(20);
 pub(crate) const BAD_SEQUENCE: Cause = Cause::Garbage(21);
 pub(crate) const NO_PLACE: Cause = Cause::Garbage(22);

@@ -49,6 +49,8 @@ pub(crate) struct Sender {
     short: bool,
     /// Credits to be given to the peer.
     owed: u32,
+    /// Reads were posted, and nothing that waits for them since.
+    reads: bool,
     to: Option<To>,
 }
 
@@ -78,6 +80,7 @@ impl Sender {
             under_way: VecDeque::with_capacity(config.send_depth as usize),
             short: false,
             owed: 0,
+            reads: false,
             to: None,
         }
     }
@@ -134,10 +137,12 @@ impl Sender {
             let start = run.cursor();
             // SAFETY: the caller's word.
             let built = unsafe { self.build(chain, run, opcode, room) };
+            self.reads |= opcode == IBV_WR_RDMA_READ && built.requests > 0;
             let mut mark = Mark { cookie: run.cookie(), parts: built.moves, requests: built.requests, messages: 0 };
             if built.one_too_many {
                 rewind(run, start, built.moves, self.max_request_bytes);
             }
+            let had_reads = self.reads;
             let ended = built.last_move && self.follow(chain, run, &mut mark, room);
             if mark.requests == 0 {
                 return Ok(if ended { Posted::All } else { Posted::Part });
@@ -149,6 +154,8 @@ impl Sender {
                 Ok(()) => {}
                 Err(refused) => {
                     self.short = is_shortage(refused)?;
+                    // What was to wait for them is not posted, or not surely.
+                    self.reads |= had_reads;
                     let moves = built.whole_moves(refused.posted);
                     self.silent = Mark {
                         cookie: run.cookie(),
@@ -207,13 +214,14 @@ impl Sender {
     fn follow(&mut self, chain: &mut Chain, run: &Run<'_>, mark: &mut Mark, room: usize) -> bool {
         let Some(to) = &mut self.to else { return false };
         let at = mark.requests as usize;
-        // What is read must have arrived before the peer is told.
-        let fence = if run.op() == Op::Read && run.cursor() != Cursor::default() { IBV_SEND_FENCE } else { 0 };
+        // What was read, by this run or one before it, must have arrived before the peer is told of anything.
+        let fence = if self.reads { IBV_SEND_FENCE } else { 0 };
         match run.follow() {
             Follow::Nothing => return true,
             Follow::Count(id) if at > 0 && run.op() == Op::Write => {
                 // The last write carries it: one request less.
                 chain.immediate(at - 1, Immediate::Count(id).to_bits());
+                chain.flag(at - 1, fence);
             }
             _ if at == room => return false,
             Follow::Count(id) => {
@@ -250,6 +258,7 @@ impl Sender {
             }
         }
         mark.parts += 1;
+        self.reads = false;
         true
     }
 

@@ -22,7 +22,7 @@ macro_rules! verbs {
         /// The entry points, and where they came from.
         #[derive(Debug)]
         pub(crate) struct Verbs {
-            /// The library's path, as the loader found it.
+            /// The name it was asked for by: a path, or what the loader looks for.
             pub(crate) path: String,
             $($(#[$doc])* pub(crate) $field: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
             /// Absent before rdma-core 34.

@@ -123,7 +123,7 @@ pub(crate) struct KeyTable {
     pub(crate) keys: Box<[u32]>,
 }
 
-/// The table that a key of core's stands for, see [`crate::region::Key`].
+/// The table that a key of core's stands for, see [`crate::region`].
 ///
 /// # Safety
 /// - `key` is the address of a [`KeyTable`] that lives as long as `'a`.

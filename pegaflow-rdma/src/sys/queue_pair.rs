@@ -30,7 +30,7 @@ pub(crate) struct Address {
 pub(crate) struct Timing {
     pub(crate) port: u8,
     pub(crate) gid_index: u8,
-    /// Whether a global route is needed: always on RoCE, on InfiniBand only from subnet to subnet.
+    /// Whether a global route is written: on RoCE, where it is the whole address; within a subnet of InfiniBand LIDs do.
     pub(crate) global: bool,
     pub(crate) service_level: u8,
     pub(crate) traffic_class: u8,
