@@ -197,6 +197,19 @@ pub enum Armed {
     },
 }
 
+/// What an engine has asked of its device since it was made, over all its links: the price of a transfer that does not
+/// depend on the machine. Counted for each call of the device, never for each block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Requests to send, write or read that the device took; with them those that carry counts, messages and credits.
+    pub requests: u64,
+    /// Calls that handed a chain of such requests to the device, each of which rings its doorbell once. One that the
+    /// device took only in part, or not at all, counts too.
+    pub doorbells: u64,
+    /// Requests taken that were asked to make a completion on this side.
+    pub signalled: u64,
+}
+
 /// One thread's end of the device: its links, its completions. `&mut self` everywhere, so no lock can exist. After
 /// [`Engine::join`], while busy, no call allocates, blocks or calls the system.
 pub trait Engine: Send {
@@ -242,6 +255,11 @@ pub trait Engine: Send {
 
     /// Readable when there is something to poll after `arm`.
     fn fd(&self) -> BorrowedFd<'_>;
+
+    /// What was asked of the device so far; it only grows. Zeros where there is no device to ask.
+    fn work(&self) -> Work {
+        Work::default()
+    }
 
     /// Takes a link down: when it returns, nothing that this side was asked for touches memory any more, and nothing
     /// more is reported of it, not even what was complete already. Messages that were reported stay readable, and may

@@ -48,7 +48,7 @@ mod region;
 mod run;
 mod wire;
 
-pub use backend::Armed;
+pub use backend::{Armed, Work};
 pub use batch::{Batch, Then};
 pub use capabilities::{Capabilities, ForeignMemory, Meets, PeerCpu, VisibleTo};
 pub use class::{Bounds, Class, OutOfRange, UnknownClass};

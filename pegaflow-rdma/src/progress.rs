@@ -6,7 +6,7 @@ use std::{
 };
 
 use pegaflow_core::{
-    Armed, BackendError, Bounds, Class, CounterTable, Link as LinkId,
+    Armed, BackendError, Bounds, Class, CounterTable, Link as LinkId, Work,
     backend::{Engine, Parcel, Posted, Raw, Run},
 };
 
@@ -156,6 +156,10 @@ impl Engine for RdmaEngine {
 
     fn fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
+    }
+
+    fn work(&self) -> Work {
+        self.tools.chain.work()
     }
 
     fn close(&mut self, link: LinkId) {

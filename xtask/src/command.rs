@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::error::Error;
 
 /// The repository's root.
@@ -113,6 +115,36 @@ pub(crate) fn bounded(command: &mut Command, limit: Duration) -> Result<String, 
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
+/// A build from nothing, on a slow machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// What cargo is to build: a test or a bench, by its package.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) package: &'a str,
+    /// `test` or `bench`.
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'static str,
+}
+
+/// Has cargo build `target` by `arguments`, and tells where its executable lies.
+pub(crate) fn build(target: Target<'_>, arguments: &[&str]) -> Result<String, Error> {
+    let mut build = cargo(arguments);
+    let told = bounded(build.args(["--locked", "--message-format=json-render-diagnostics"]), BUILD_LIMIT)?;
+    let Target { package, kind, name } = target;
+    executable(&told, target).ok_or_else(|| Error::NoExecutable { kind, name, package: package.to_owned() })
+}
+
+/// Reads cargo's messages, a JSON object a line: `target`, among all that was built with it.
+fn executable(messages: &str, target: Target<'_>) -> Option<String> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
+        let is_wanted = message["target"]["name"] == target.name
+            && message["target"]["kind"][0] == target.kind
+            && message["manifest_path"].as_str()?.ends_with(&format!("/{}/Cargo.toml", target.package));
+        is_wanted.then(|| message["executable"].as_str().map(str::to_owned)).flatten()
+    })
+}
+
 /// Where `program` lies on the search path.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
@@ -159,6 +191,25 @@ mod tests {
         let told = bounded(Command::new("sh").args(["-c", "echo a; exit 3"]), Duration::from_secs(60)).unwrap_err();
         assert!(matches!(told, Error::Failed { status, .. } if status.code() == Some(3)));
         assert_eq!(bounded(Command::new("echo").arg("a"), Duration::from_secs(60)).unwrap(), "a\n");
+    }
+
+    #[test]
+    fn binary_is_found_among_cargos_messages() {
+        let line = |package: &str, name: &str, kind: &str, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/{package}/Cargo.toml","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":{executable}}}"#
+            )
+        };
+        let messages = [
+            line("pegaflow-shm", "pegaflow_shm", "lib", "null"),
+            line("pegaflow-ucx", "conformance", "test", "\"/t/other\""),
+            "no JSON".to_owned(),
+            line("pegaflow-shm", "conformance", "test", "\"/t/conformance-1\""),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        let told = |package| executable(&messages.join("\n"), Target { package, kind: "test", name: "conformance" });
+        assert_eq!(told("pegaflow-shm").as_deref(), Some("/t/conformance-1"));
+        assert_eq!(told("pegaflow-rdma"), None);
     }
 
     #[test]

@@ -32,9 +32,13 @@ pub(crate) enum Error {
     #[error("the {name} failed: status {status}")]
     Suite { name: String, status: u8 },
 
-    /// cargo built a test and did not say where it lies.
-    #[error("cargo test --no-run told no executable for the conformance test of {package}")]
-    NoExecutable { package: String },
+    /// cargo built a test or a bench and did not say where it lies.
+    #[error("cargo told no executable for the {kind} {name} of {package}")]
+    NoExecutable { kind: &'static str, name: &'static str, package: String },
+
+    /// A program's output has another shape than it had when its reader was written.
+    #[error("{what} can't be read: {why}")]
+    Unreadable { what: String, why: String },
 
     /// Something took longer than it may.
     #[error("{what} was ended after {} s", limit.as_secs_f64())]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod command;
 mod error;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  everything that ran passed
   1  a step failed, something needed is missing, or PEGAFLOW_REQUIRE names what is not there
@@ -66,6 +67,9 @@ enum Chore {
     /// Run what CI runs: format, lints, docs, dependencies, tests
     #[command(long_about = CI_HELP, after_help = EXIT_CODES)]
     Ci(CiOptions),
+    /// Measure what Pegaflow costs, beside a rival
+    #[command(long_about = bench::HELP, after_help = EXIT_CODES, subcommand)]
+    Bench(bench::Mode),
     /// Run a command in virtual hosts that have a verbs device
     #[command(long_about = soft_roce::HELP, subcommand)]
     SoftRoce(soft_roce::Mode),
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Test(options) => test::run(&options),
         Chore::Ci(options) => ci::run(&options),
+        Chore::Bench(mode) => bench::run(&mode),
         Chore::SoftRoce(mode) => return soft_roce::run(&mode),
     };
     match outcome {

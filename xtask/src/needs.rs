@@ -1,4 +1,4 @@
-//! What the tests need from the machine, how it is found, and how it is installed.
+//! What the tests and benches need from the machine, how it is found, and how it is installed.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -78,6 +78,15 @@ pub(crate) const VIRTUAL_HOSTS: Needs = Needs {
         Need { name: "ibv_devinfo", find: || program("ibv_devinfo"), remedy: Remedy::Debian(&["ibverbs-utils"]) },
         Need { name: "rdma, ip, tc", find: || program("rdma"), remedy: Remedy::Debian(&["iproute2"]) },
         Need { name: "perftest", find: || program("ib_write_bw"), remedy: Remedy::Debian(&["perftest"]) },
+    ],
+};
+
+/// What counting instructions needs.
+pub(crate) const CALLGRIND: Needs = Needs {
+    of: "the count of instructions",
+    list: &[
+        Need { name: "C linker (cc)", find: c_linker, remedy: Remedy::Debian(&["gcc", "libc6-dev"]) },
+        Need { name: "valgrind", find: || program("valgrind"), remedy: Remedy::Debian(&["valgrind"]) },
     ],
 };
 

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use crate::command::{self, ROOT, Tally};
+use crate::command::{self, ROOT, Tally, Target};
 use crate::error::{At, Error};
 use crate::require::Backend;
 use crate::soft_roce::{self, Kernel, Plan};
@@ -57,9 +55,6 @@ const STEPS: &[Step] = &[
 /// From the host's start to the first step, and from the last to its end.
 const SLACK_S: u32 = 240;
 
-/// A build from nothing, on a slow machine.
-const BUILD_LIMIT: Duration = Duration::from_secs(3600);
-
 /// How it is called where results are told.
 pub(crate) fn name() -> String {
     format!("{} suite on a virtual soft-RoCE host", BACKEND.name())
@@ -106,26 +101,13 @@ fn arguments(steps: &[Step]) -> Vec<String> {
 
 /// Builds the conformance test of `package`, and the command line, and tells where their binaries lie.
 fn build(package: &str) -> Result<(String, String), Error> {
-    // Of the whole workspace, as the host tests are: for one package alone features differ, and much is built again.
-    let mut build =
-        command::cargo(&["test", "--no-run", "--workspace", "--test", "conformance", "--test", "command_line"]);
-    build.args(["--all-features", "--locked", "--message-format=json-render-diagnostics"]);
     println!();
-    let told = command::bounded(&mut build, BUILD_LIMIT)?;
-    let find = |package: &str, kind, name| {
-        executable(&told, package, kind, name).ok_or_else(|| Error::NoExecutable { package: package.to_owned() })
-    };
-    Ok((find(package, "test", "conformance")?, find("pegaflow-cli", "bin", "pegaflow")?))
-}
-
-/// Reads cargo's messages, a JSON object a line: one target of a package, among all that was built for it.
-fn executable(messages: &str, package: &str, kind: &str, name: &str) -> Option<String> {
-    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(|message| {
-        let is_ours = message["target"]["name"] == name
-            && message["target"]["kind"][0] == kind
-            && message["manifest_path"].as_str()?.ends_with(&format!("/{package}/Cargo.toml"));
-        is_ours.then(|| message["executable"].as_str().map(str::to_owned)).flatten()
-    })
+    // Of the whole workspace, as the host tests are: for one package alone features differ, and much is built again.
+    let arguments =
+        ["test", "--no-run", "--workspace", "--test", "conformance", "--test", "command_line", "--all-features"];
+    let conformance = command::build(Target { package, kind: "test", name: "conformance" }, &arguments)?;
+    let program = command::build(Target { package: "pegaflow-cli", kind: "bin", name: "pegaflow" }, &arguments)?;
+    Ok((conformance, program))
 }
 
 #[cfg(test)]
@@ -162,26 +144,5 @@ mod tests {
     fn success_of_all_steps_is_success() {
         let output = steps(&[Step { name: "good", limit_s: 60, command: "true" }]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
-    }
-
-    #[test]
-    fn binary_is_found_among_cargos_messages() {
-        let line = |package: &str, name: &str, kind: &str, executable: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","manifest_path":"/w/{package}/Cargo.toml","target":{{"kind":["{kind}"],"name":"{name}"}},"executable":{executable}}}"#
-            )
-        };
-        let messages = [
-            line("pegaflow-shm", "pegaflow_shm", "lib", "null"),
-            line("pegaflow-ucx", "conformance", "test", "\"/t/other\""),
-            "no JSON".to_owned(),
-            line("pegaflow-shm", "conformance", "test", "\"/t/conformance-1\""),
-            r#"{"reason":"build-finished","success":true}"#.to_owned(),
-        ];
-        assert_eq!(
-            executable(&messages.join("\n"), "pegaflow-shm", "test", "conformance").as_deref(),
-            Some("/t/conformance-1")
-        );
-        assert_eq!(executable(&messages.join("\n"), "pegaflow-rdma", "test", "conformance"), None);
     }
 }

@@ -23,8 +23,7 @@ use clap::{Args, Subcommand};
 use crate::error::{At, Error};
 use crate::needs::{self, VIRTUAL_HOSTS};
 pub(crate) use kernel::Kernel;
-pub(crate) use output::Line;
-use output::Stream;
+pub(crate) use output::{Line, Stream};
 
 /// As timeout(1) has it.
 pub(crate) const PAST_THE_TIMEOUT: u8 = 124;

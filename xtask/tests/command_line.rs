@@ -252,12 +252,100 @@ fn help_tells_the_exit_codes() {
         ["--help"].as_slice(),
         &["test", "--help"],
         &["ci", "--help"],
+        &["bench", "--help"],
+        &["bench", "instructions", "--help"],
+        &["bench", "counts", "--help"],
         &["soft-roce", "run", "--help"],
         &["soft-roce", "pair", "--help"],
     ] {
         let output = Bench::new().xtask(arguments, "");
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         assert!(stdout(&output).contains("Exit codes:"), "{arguments:?}");
+    }
+}
+
+/// What the bench `per_block` prints, with the medians of its raw loop, of Pegaflow, and of their difference.
+const PER_BLOCK: &str = "echo '1024 scattered blocks of 8 bytes a transfer, 101 rounds in turn:
+raw loop          7.3 ns a block [7.2, 7.4]
+pegaflow         11.4 ns a block [11.3, 11.6]
+difference        4.1 ns a block [4.0, 4.2]'";
+
+/// A callgrind that counts 200 instructions a block of the raw loop and 290 of ours, and 777 once.
+const CALLGRIND: &str = r#"
+for word; do case $word in --callgrind-out-file=*) file=${word#*=} ;; esac; transfers=$word kind=$before before=$word; done
+case $kind in raw) each=200 ;; *) each=290 ;; esac
+total=$((777 + transfers * 1024 * each))
+printf 'events: Ir\nfn=(1) per_block::repeat\n0 777\nfn=(2) post\n0 %s\ntotals: %s\n' $((total - 777)) $total > "$file""#;
+
+/// A cargo that has built `bench` of pegaflow-bench there.
+fn cargo_that_built(bench: &Bench, name: &str) -> String {
+    let path = bench.path(name).display().to_string();
+    let message = format!(
+        r#"{{"manifest_path":"/w/pegaflow-bench/Cargo.toml","target":{{"kind":["bench"],"name":"{name}"}},"executable":"{path}"}}"#
+    );
+    format!("case $* in *'--bench {name} --locked'*) echo '{message}' ;; *) exit 101 ;; esac")
+}
+
+#[test]
+fn instructions_are_counted_beside_the_raw_loop() {
+    let bench = Bench::new();
+    let cargo = cargo_that_built(&bench, "per_block");
+    let bench = bench.with("cargo", &cargo).with("cc", "").with("valgrind", CALLGRIND).with("per_block", PER_BLOCK);
+    let output = bench.xtask(&["bench", "instructions", "--json"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let object: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("one object and nothing else");
+    let instructions = &object["instructions_per_block"];
+    assert_eq!((&instructions["raw"], &instructions["pegaflow"]), (&200.0.into(), &290.0.into()), "{object}");
+    assert_eq!(object["ns_per_block"]["difference"]["median"], 4.1, "{object}");
+    assert_eq!(object["functions"][0]["name"], "post", "{object}");
+
+    let output = bench.xtask(&["bench", "instructions"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let shown = stdout(&output);
+    assert!(shown.lines().any(|line| line.starts_with("instructions ") && line.ends_with("<= 100  within")), "{shown}");
+    assert!(shown.contains("steady_state_allocates_nothing"), "{shown}");
+}
+
+#[test]
+fn figure_over_its_budget_is_shown_and_fails_nothing() {
+    let bench = Bench::new();
+    let cargo = cargo_that_built(&bench, "per_block");
+    let dear = CALLGRIND.replace("each=290", "each=500");
+    let bench = bench.with("cargo", &cargo).with("cc", "").with("valgrind", &dear).with("per_block", PER_BLOCK);
+    let output = bench.xtask(&["bench", "instructions"], "");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let over = |line: &str| line.starts_with("instructions ") && line.ends_with("<= 100  OVER");
+    assert!(stdout(&output).lines().any(over), "{output:?}");
+}
+
+#[test]
+fn bench_says_how_to_install_what_it_lacks() {
+    for arguments in [["--no-install"].as_slice(), &["--json"]] {
+        let bench = Bench::new().with("cargo", "").with("cc", "").with("apt-get", "");
+        let output = bench.xtask(&[&["bench", "instructions"], arguments].concat(), "");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("apt-get install --yes --no-install-recommends valgrind"), "{output:?}");
+        let output = bench.xtask(&[&["bench", "counts"], arguments].concat(), "");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("perftest"), "{output:?}");
+        assert!(bench.journal().is_empty(), "{:?}", bench.journal());
+    }
+}
+
+#[test]
+fn bench_that_cargo_does_not_tell_of_is_an_error() {
+    let bench = Bench::new().with("cargo", "echo '{}'").with("cc", "").with("valgrind", CALLGRIND);
+    let output = bench.xtask(&["bench", "instructions"], "");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = "cargo told no executable for the bench per_block of pegaflow-bench";
+    assert!(stderr(&output).contains(told), "{output:?}");
+}
+
+#[test]
+fn odd_bench_is_a_usage_error() {
+    for arguments in [["bench"].as_slice(), &["bench", "speed"], &["bench", "counts", "--xml"]] {
+        let output = Bench::new().xtask(arguments, "");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
     }
 }
 

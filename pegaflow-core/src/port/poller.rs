@@ -13,7 +13,7 @@ use super::{Port, channel::Channel};
 use crate::{
     ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Link, Outcome, Slot, State,
     Submitted, Subscriber, TransferId,
-    backend::{Engine, Follow, Posted, Raw},
+    backend::{Engine, Follow, Posted, Raw, Work},
     node::{NodeInner, inbox::Inbox},
     observe::Accepted,
 };
@@ -84,6 +84,12 @@ impl<S: Subscriber> Poller<S> {
     /// The subscriber, to reset its figures.
     pub fn subscriber_mut(&mut self) -> &mut S {
         &mut self.subscriber
+    }
+
+    /// What this port has asked of its device so far, over all its channels, those that have ended included. Two of them
+    /// make the price of what lies between.
+    pub fn work(&self) -> Work {
+        self.engine.work()
     }
 
     pub(super) fn channel(&self, id: ChannelId) -> Result<&Channel, ApiMisuse> {

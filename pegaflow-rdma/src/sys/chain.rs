@@ -1,5 +1,7 @@
 //! Chains of requests, made once and patched in place: posting allocates nothing.
 
+use pegaflow_core::Work;
+
 use super::{QueuePair, abi::*};
 
 /// Completions of receives carry this; those of sends carry 0. It is valid in a completion with an error too.
@@ -18,6 +20,7 @@ pub(crate) struct Refused {
 pub(crate) struct Chain {
     requests: Box<[ibv_send_wr]>,
     ranges: Box<[ibv_sge]>,
+    work: Work,
 }
 
 // SAFETY: the pointers inside lead to this value's own boxes.
@@ -35,11 +38,16 @@ impl Chain {
             requests[at].num_sge = 1;
             requests[at].next = if at + 1 < length { first.wrapping_add(at + 1) } else { std::ptr::null_mut() };
         }
-        Self { requests, ranges }
+        Self { requests, ranges, work: Work::default() }
     }
 
     pub(crate) fn length(&self) -> usize {
         self.requests.len()
+    }
+
+    /// All that was posted by this chain.
+    pub(crate) fn work(&self) -> Work {
+        self.work
     }
 
     /// Request `at`: `opcode` between `bytes` bytes at `here` and the same at `there`.
@@ -78,14 +86,21 @@ impl Chain {
         // SAFETY: `count` requests of this chain, ended above; their memory by the caller's word.
         let outcome = unsafe { pair.post_send(self.requests.as_mut_ptr()) };
         let request = &mut self.requests[last];
+        // No other request of a chain is signalled.
+        let signalled = request.send_flags & IBV_SEND_SIGNALED != 0;
         (request.next, request.send_flags, request.num_sge) = (next, 0, 1);
-        outcome.map_err(|(errno, bad)| {
-            let first = self.requests.as_ptr().addr();
-            let at = bad.addr().checked_sub(first).map_or(0, |bytes| bytes / size_of::<ibv_send_wr>());
-            // A device that names no request of ours is taken to have posted none.
-            let posted = if at < count { u32::try_from(at).unwrap_or(0) } else { 0 };
-            Refused { errno, posted }
-        })
+        self.work.doorbells += 1;
+        let Err((errno, bad)) = outcome else {
+            self.work.requests += count as u64;
+            self.work.signalled += u64::from(signalled);
+            return Ok(());
+        };
+        let first = self.requests.as_ptr().addr();
+        let at = bad.addr().checked_sub(first).map_or(0, |bytes| bytes / size_of::<ibv_send_wr>());
+        // A device that names no request of ours is taken to have posted none.
+        let posted = if at < count { u32::try_from(at).unwrap_or(0) } else { 0 };
+        self.work.requests += u64::from(posted);
+        Err(Refused { errno, posted })
     }
 }
 
