@@ -93,7 +93,11 @@ impl Domain for RdmaDomain {
         if let Kind::Device { ordinal } = memory.kind
             && !self.0.capabilities.device_memory
         {
-            let why = format!("memory of device {ordinal}: device {} takes no dmabuf", self.0.rail.device.name());
+            let why = format!(
+                "memory of device {ordinal}: device {} takes no dmabuf, which needs kernel 5.12, rdma-core 34 and a \
+                 driver of the NIC's that knows it",
+                self.0.rail.device.name()
+            );
             return Err(BackendError::new(NAME, why));
         }
         // SAFETY: the caller's word.

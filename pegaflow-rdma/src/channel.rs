@@ -87,12 +87,23 @@ impl Link {
             return Err(BackendError::new(
                 NAME,
                 format!(
-                    "send_depth {} + receive_depth {} is {entries} completions: device {} holds {most} in a queue",
+                    "transport.rdma.send_depth {} + receive_depth {} is {entries} completions: device {} holds {most} in \
+                     a queue, lower one of them",
                     config.send_depth,
                     config.receive_depth,
                     rail.device.name()
                 ),
             ));
+        }
+        let most = u32::try_from(rail.limits.max_qp_wr).unwrap_or(0);
+        for (key, depth) in [("send_depth", config.send_depth), ("receive_depth", config.receive_depth)] {
+            if depth > most {
+                let device = rail.device.name();
+                let why = format!(
+                    "transport.rdma.{key} is {depth}: device {device} takes at most {most} requests in a queue, lower it"
+                );
+                return Err(BackendError::new(NAME, why));
+            }
         }
         let queue = CompletionQueue::new(&rail.device, events, entries)?;
         let capacity = ibv_qp_cap {
@@ -150,7 +161,8 @@ impl Link {
             return Err(BackendError::new(
                 NAME,
                 format!(
-                    "this port is on {} and the peer's on {}: they can't reach each other",
+                    "this port is on {} and the peer's on {}: they can't reach each other, name ports of one kind in \
+                     transport.rdma.rail",
                     kind(rail.attributes.ethernet),
                     kind(peer.ethernet)
                 ),

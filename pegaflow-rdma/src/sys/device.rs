@@ -11,7 +11,7 @@ use std::{
 use pegaflow_core::BackendError;
 
 use super::{Verbs, abi::*};
-use crate::error::{NAME, failed};
+use crate::error::{NAME, failed, failed_so};
 
 /// The devices of this machine.
 pub(crate) struct DeviceList {
@@ -30,11 +30,11 @@ impl DeviceList {
             None => {
                 let error = io::Error::last_os_error();
                 let remedy = if error.kind() == io::ErrorKind::Unsupported {
-                    "the kernel has no RDMA support loaded; run: modprobe ib_uverbs (and rdma_rxe for Soft-RoCE)"
+                    "the kernel has no RDMA support loaded: run `modprobe ib_uverbs`, and rdma_rxe for Soft-RoCE"
                 } else {
-                    "is /dev/infiniband readable?"
+                    "this process needs /dev/infiniband readable and writable: in a container, pass the devices in"
                 };
-                Err(failed("ibv_get_device_list", remedy, error))
+                Err(failed_so("ibv_get_device_list", error, remedy))
             }
         }
     }
