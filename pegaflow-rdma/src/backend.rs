@@ -15,6 +15,7 @@ use crate::{
     progress::RdmaEngine,
     region::{self, Registrations},
     sys::{self, StandIn, abi::*},
+    watch::Watch,
 };
 
 /// Opens the backend: loads libibverbs, and opens the rail's device.
@@ -48,8 +49,8 @@ pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dy
         mtu = 128 << rail.attributes.active_mtu,
         "rdma is open"
     );
-    let (config, registrations) = (config.clone(), Registrations::default());
-    Ok(Arc::new(RdmaDomain(Arc::new(Shared { capabilities, config, rail, registrations }))))
+    let (config, registrations, watch) = (config.clone(), Registrations::default(), Watch::default());
+    Ok(Arc::new(RdmaDomain(Arc::new(Shared { capabilities, config, rail, registrations, watch }))))
 }
 
 fn capabilities(config: &RdmaConfig, rail: &Rail) -> Capabilities {
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) config: RdmaConfig,
     pub(crate) rail: Rail,
     registrations: Registrations,
+    pub(crate) watch: Watch,
 }
 
 struct RdmaDomain(Arc<Shared>);
@@ -124,10 +126,11 @@ impl Domain for RdmaDomain {
         Some(self.0.rail.device.events())
     }
 
-    /// Nothing is decided here: a failed queue pair shows in its completions too, a port that is down in time-outs.
+    /// A completion queue that failed, or a device, gives no completions any more: their links are told. A queue pair
+    /// that failed shows in its completions, a port that is down in time-outs.
     fn attend(&self) {
         let device = self.0.rail.device.name();
-        while let Some((event, about)) = self.0.rail.device.next_event() {
+        let tell = |event, about| {
             let what = match event {
                 IBV_EVENT_CQ_ERR => "a completion queue failed",
                 IBV_EVENT_QP_FATAL => "a queue pair failed",
@@ -140,6 +143,12 @@ impl Domain for RdmaDomain {
                 _ => "an asynchronous event",
             };
             tracing::warn!(device, event, about = format_args!("{about:#x}"), "{what}");
-        }
+            match event {
+                IBV_EVENT_CQ_ERR => self.0.watch.fail(Some(about)),
+                IBV_EVENT_DEVICE_FATAL => self.0.watch.fail(None),
+                _ => {}
+            }
+        };
+        while self.0.rail.device.next_event(tell) {}
     }
 }

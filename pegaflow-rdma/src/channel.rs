@@ -5,6 +5,8 @@ pub(crate) mod immediate;
 mod receiver;
 mod sender;
 
+use std::sync::Arc;
+
 use pegaflow_core::{
     BackendError, Bounds, Cause, Class, CounterTable, Link as LinkId,
     backend::{Parcel, Posted, Raw, Run},
@@ -17,14 +19,19 @@ use self::{
 };
 use crate::{
     RdmaConfig,
+    backend::Shared,
     config::path_mtu,
     device::Rail,
     error::NAME,
     sys::{Address, Chain, Channel, CompletionQueue, QueuePair, RECEIVE, Receives, Timing, abi::*},
+    watch::{Alarm, Watched},
 };
 
 /// The peer gave back more credits than it had taken.
 const BAD_CREDITS: Cause = Cause::Garbage(23);
+
+/// The completion queue failed, or the device: nothing completes any more.
+const QUEUE_FAILED: Cause = Cause::Device { errno: rustix::io::Errno::IO.raw_os_error() };
 
 /// A place of a ring of messages: whole cache lines.
 fn place_bytes(message_bytes: u32) -> usize {
@@ -47,6 +54,7 @@ pub(crate) struct Link {
 struct Wire {
     pair: QueuePair,
     queue: CompletionQueue,
+    watched: Arc<Watched>,
     here: Address,
     timing: Timing,
 }
@@ -74,12 +82,12 @@ impl Tools {
 impl Link {
     /// Makes this side: receives are posted before the peer can know of it.
     pub(crate) fn open(
-        rail: &Rail,
-        config: &RdmaConfig,
-        events: &Channel,
+        shared: &Shared,
+        (events, alarm): (&Channel, &Arc<Alarm>),
         tools: &mut Tools,
         (class, bounds): (Class, &Bounds),
     ) -> Result<(Self, Parcel), BackendError> {
+        let Shared { rail, config, .. } = shared;
         // On an error every request that is posted completes, signalled or not.
         let entries = config.send_depth + config.receive_depth;
         let most = u32::try_from(rail.limits.max_cqe).unwrap_or(0);
@@ -147,7 +155,8 @@ impl Link {
         };
         let (ring, ring_key) = receiver.ring();
         let parcel = End { address: here, ethernet: rail.attributes.ethernet, ring, ring_key }.encode();
-        let wire = Some(Wire { pair, queue, here, timing });
+        let watched = shared.watch.enter(queue.address(), alarm);
+        let wire = Some(Wire { pair, queue, watched, here, timing });
         Ok((Self { wire, sender, receiver, joined: false, failure: None, told: false }, parcel))
     }
 
@@ -211,7 +220,7 @@ impl Link {
             let room = raw.len() - made - usize::from(counted > 0);
             let asked = room.min(tools.completions.len());
             let Some(count) = wire.queue.poll(&mut tools.completions[..asked]) else {
-                self.failure.get_or_insert(Cause::Device { errno: rustix::io::Errno::IO.raw_os_error() });
+                self.failure.get_or_insert(QUEUE_FAILED);
                 break;
             };
             for one in &tools.completions[..count] {
@@ -260,6 +269,9 @@ impl Link {
             raw[made] = Raw::Counted { link: id, increments: counted };
             made += 1;
         }
+        if wire.watched.failed() {
+            self.failure.get_or_insert(QUEUE_FAILED);
+        }
         if self.failure.is_none() {
             let settled = self.receiver.refill(&mut wire.pair, &mut tools.receives);
             self.failure = settled.and_then(|()| self.sender.settle(&mut wire.pair, &mut tools.chain)).err();
@@ -291,7 +303,7 @@ impl Link {
     pub(crate) fn arm(&mut self) -> bool {
         match &mut self.wire {
             Some(wire) if self.joined && !self.told => {
-                wire.queue.arm() && self.failure.is_none() && !self.sender.is_short()
+                wire.queue.arm() && self.failure.is_none() && !self.sender.is_short() && !wire.watched.failed()
             }
             _ => true,
         }

@@ -1,8 +1,10 @@
 //! The backend over devices that are late, short of room, broken or dishonest: all that Soft-RoCE never is.
 
 mod devices;
+mod errors;
 mod provider;
 mod refusals;
+mod rig;
 
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
-    let plain = [refusals::TESTS];
+    let plain = [refusals::TESTS, errors::TESTS];
     let plain = plain.into_iter().flatten().map(|&(name, run): &Test| {
         Trial::test(name, move || {
             run();
