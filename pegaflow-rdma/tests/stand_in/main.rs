@@ -2,6 +2,7 @@
 
 mod devices;
 mod errors;
+mod pieces;
 mod provider;
 mod refusals;
 mod rig;
@@ -20,13 +21,13 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
-    let plain = [refusals::TESTS, errors::TESTS];
+    let plain = [refusals::TESTS, errors::TESTS, pieces::TESTS];
     let plain = plain.into_iter().flatten().map(|&(name, run): &Test| {
         Trial::test(name, move || {
             run();
             Ok(())
         })
     });
-    let all = plain.collect();
+    let all = plain.chain(pieces::trials()).collect();
     libtest_mimic::run(&Arguments::from_args(), all).exit_code()
 }

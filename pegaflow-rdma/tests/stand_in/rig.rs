@@ -154,16 +154,22 @@ impl Pair {
         Blocks { here, there, plan, _grant: grant }
     }
 
-    /// Plans over one range of each side.
-    pub(crate) fn spans(&self, on: Ends, op: Op, here: (&Region, u64), there: (&Region, u64), bytes: u64) -> Blocks {
+    /// Plans over ranges of each side: offsets here and there, and bytes.
+    pub(crate) fn spans(
+        &self,
+        on: Ends,
+        op: Op,
+        (here, there): (&Region, &Region),
+        ranges: &[(u64, u64, u64)],
+    ) -> Blocks {
         let audience = Audience::Channel(on.there);
-        let grant = self.there.node.grant(&[Window::whole(there.0)], Access::READ_WRITE, audience).expect("a grant");
+        let grant = self.there.node.grant(&[Window::whole(there)], Access::READ_WRITE, audience).expect("a grant");
         let remote = self.here.node.import(on.here, grant.as_bytes(), PATIENCE).expect("an import");
-        let span = |offset| [Span { window: 0, offset, bytes }];
-        let (ours, theirs) = (span(here.1), span(there.1));
-        let ours = (&[Window::whole(here.0)][..], Shape::Spans(&ours));
+        let ours: Vec<_> = ranges.iter().map(|&(offset, _, bytes)| Span { window: 0, offset, bytes }).collect();
+        let theirs: Vec<_> = ranges.iter().map(|&(_, offset, bytes)| Span { window: 0, offset, bytes }).collect();
+        let ours = (&[Window::whole(here)][..], Shape::Spans(&ours));
         let plan = self.here.node.plan(op, ours, (&remote, Shape::Spans(&theirs))).expect("a plan");
-        Blocks { here: here.0.clone(), there: there.0.clone(), plan, _grant: grant }
+        Blocks { here: here.clone(), there: there.clone(), plan, _grant: grant }
     }
 
     /// Submits blocks to the same blocks; gives whether it was taken.
