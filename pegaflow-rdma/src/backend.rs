@@ -15,6 +15,7 @@ use crate::{
     progress::RdmaEngine,
     region::{self, Registrations},
     sys::{self, StandIn, abi::*},
+    watch::Watch,
 };
 
 /// Opens the backend: loads libibverbs, and opens the rail's device.
@@ -50,7 +51,7 @@ pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dy
         mtu = 128 << rail.attributes.active_mtu,
         "rdma is open"
     );
-    let shared = Arc::new(Shared { config: config.clone(), rail });
+    let shared = Arc::new(Shared { config: config.clone(), rail, watch: Watch::default() });
     Ok(Arc::new(RdmaDomain { capabilities, shared, registrations: Registrations::default() }))
 }
 
@@ -86,7 +87,11 @@ impl Domain for RdmaDomain {
         if let Kind::Device { ordinal } = memory.kind
             && !self.capabilities.device_memory
         {
-            let why = format!("memory of device {ordinal}: device {} takes no dmabuf", self.shared.rail.device.name());
+            let why = format!(
+                "memory of device {ordinal}: device {} takes no dmabuf, which needs kernel 5.12, rdma-core 34 and a \
+                 driver of the NIC's that knows it",
+                self.shared.rail.device.name()
+            );
             return Err(BackendError::new(NAME, why));
         }
         // SAFETY: the caller's word.
@@ -113,10 +118,11 @@ impl Domain for RdmaDomain {
         Some(self.shared.rail.device.events())
     }
 
-    /// Nothing is decided here: a failed queue pair shows in its completions too, a port that is down in time-outs.
+    /// A completion queue that failed, or a device, gives no completions any more: their links are told. A queue pair
+    /// that failed shows in its completions, a port that is down in time-outs.
     fn attend(&self) {
         let device = self.shared.rail.device.name();
-        while let Some((event, about)) = self.shared.rail.device.next_event() {
+        let tell = |event, about| {
             let what = match event {
                 IBV_EVENT_CQ_ERR => "a completion queue failed",
                 IBV_EVENT_QP_FATAL => "a queue pair failed",
@@ -129,6 +135,12 @@ impl Domain for RdmaDomain {
                 _ => "an asynchronous event",
             };
             tracing::warn!(device, event, about = format_args!("{about:#x}"), "{what}");
-        }
+            match event {
+                IBV_EVENT_CQ_ERR => self.shared.watch.fail(Some(about)),
+                IBV_EVENT_DEVICE_FATAL => self.shared.watch.fail(None),
+                _ => {}
+            }
+        };
+        while self.shared.rail.device.next_event(tell) {}
     }
 }

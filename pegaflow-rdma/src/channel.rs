@@ -5,6 +5,8 @@ pub(crate) mod immediate;
 mod receiver;
 mod sender;
 
+use std::sync::Arc;
+
 use pegaflow_core::{
     BackendError, Bounds, Cause, Class, CounterTable, Link as LinkId,
     backend::{Parcel, Posted, Raw, Run},
@@ -18,13 +20,17 @@ use self::{
 use crate::{
     RdmaConfig,
     config::path_mtu,
-    device::Rail,
+    device::{Rail, Shared},
     error::NAME,
     sys::{Address, Chain, Channel, CompletionQueue, QueuePair, RECEIVE, Receives, Timing, abi::*},
+    watch::{Alarm, Watched},
 };
 
 /// The peer gave back more credits than it had taken.
 const BAD_CREDITS: Cause = Cause::Garbage(23);
+
+/// The completion queue failed, or the device: nothing completes any more.
+const QUEUE_FAILED: Cause = Cause::Device { errno: rustix::io::Errno::IO.raw_os_error() };
 
 /// A place of a ring of messages: whole cache lines.
 fn place_bytes(message_bytes: u32) -> usize {
@@ -47,6 +53,7 @@ pub(crate) struct Link {
 struct Wire {
     pair: QueuePair,
     queue: CompletionQueue,
+    watched: Arc<Watched>,
     here: Address,
     timing: Timing,
 }
@@ -74,21 +81,12 @@ impl Tools {
 impl Link {
     /// Makes this side: receives are posted before the peer can know of it.
     pub(crate) fn open(
-        rail: &Rail,
-        config: &RdmaConfig,
-        events: &Channel,
+        shared: &Shared,
+        (events, alarm): (&Channel, &Arc<Alarm>),
         tools: &mut Tools,
         (class, bounds): (Class, &Bounds),
     ) -> Result<(Self, Parcel), BackendError> {
-        let deepest = u32::try_from(rail.limits.max_qp_wr).unwrap_or(0);
-        for (key, depth) in [("send_depth", config.send_depth), ("receive_depth", config.receive_depth)] {
-            if depth > deepest {
-                let device = rail.device.name();
-                let why =
-                    format!("transport.rdma.{key} is {depth}: device {device} takes at most {deepest} (max_qp_wr)");
-                return Err(BackendError::new(NAME, why));
-            }
-        }
+        let Shared { rail, config, .. } = shared;
         // On an error every request that is posted completes, signalled or not.
         let entries = config.send_depth + config.receive_depth;
         let most = u32::try_from(rail.limits.max_cqe).unwrap_or(0);
@@ -96,12 +94,23 @@ impl Link {
             return Err(BackendError::new(
                 NAME,
                 format!(
-                    "send_depth {} + receive_depth {} is {entries} completions: device {} holds {most} in a queue",
+                    "transport.rdma.send_depth {} + receive_depth {} is {entries} completions: device {} holds {most} in \
+                     a queue, lower one of them",
                     config.send_depth,
                     config.receive_depth,
                     rail.device.name()
                 ),
             ));
+        }
+        let most = u32::try_from(rail.limits.max_qp_wr).unwrap_or(0);
+        for (key, depth) in [("send_depth", config.send_depth), ("receive_depth", config.receive_depth)] {
+            if depth > most {
+                let device = rail.device.name();
+                let why = format!(
+                    "transport.rdma.{key} is {depth}: device {device} takes at most {most} requests in a queue, lower it"
+                );
+                return Err(BackendError::new(NAME, why));
+            }
         }
         let queue = CompletionQueue::new(&rail.device, events, entries)?;
         let capacity = ibv_qp_cap {
@@ -145,7 +154,8 @@ impl Link {
         };
         let (ring, ring_key) = receiver.ring();
         let parcel = End { address: here, ethernet: rail.attributes.ethernet, ring, ring_key }.encode();
-        let wire = Some(Wire { pair, queue, here, timing });
+        let watched = shared.watch.enter(queue.address(), alarm);
+        let wire = Some(Wire { pair, queue, watched, here, timing });
         Ok((Self { wire, sender, receiver, joined: false, failure: None, told: false }, parcel))
     }
 
@@ -154,31 +164,8 @@ impl Link {
             return Err(BackendError::new(NAME, "the link is closed"));
         };
         let peer = End::decode(parcel)?;
-        if peer.ethernet != rail.attributes.ethernet {
-            let kind = |ethernet: bool| if ethernet { "Ethernet (RoCE)" } else { "InfiniBand" };
-            return Err(BackendError::new(
-                NAME,
-                format!(
-                    "this port is on {} and the peer's on {}: they can't reach each other",
-                    kind(rail.attributes.ethernet),
-                    kind(peer.ethernet)
-                ),
-            ));
-        }
+        peer.check_reach(rail.attributes.ethernet, &wire.here.gid)?;
         let mut here = wire.here;
-        if !peer.ethernet && here.gid[..8] != peer.address.gid[..8] {
-            // The LID to send to would be a router's, which a path record tells.
-            let subnet = |gid: &[u8; 16]| gid[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-            return Err(BackendError::new(
-                NAME,
-                format!(
-                    "this port is in InfiniBand subnet {} and the peer's in {}: expected one subnet, routing between \
-                     them is not built",
-                    subnet(&here.gid),
-                    subnet(&peer.address.gid)
-                ),
-            ));
-        }
         here.mtu = here.mtu.min(peer.address.mtu);
         here.reads = here.reads.min(peer.address.reads);
         wire.pair.connect(&here, &peer.address, &wire.timing)?;
@@ -222,7 +209,7 @@ impl Link {
                 break;
             }
             let Some(count) = wire.queue.poll(&mut tools.completions[..asked]) else {
-                self.failure.get_or_insert(Cause::Device { errno: rustix::io::Errno::IO.raw_os_error() });
+                self.failure.get_or_insert(QUEUE_FAILED);
                 break;
             };
             for one in &tools.completions[..count] {
@@ -271,6 +258,9 @@ impl Link {
             raw[made] = Raw::Counted { link: id, increments: counted };
             made += 1;
         }
+        if wire.watched.failed() {
+            self.failure.get_or_insert(QUEUE_FAILED);
+        }
         if self.failure.is_none() {
             let settled = self.receiver.refill(&mut wire.pair, &mut tools.receives);
             self.failure = settled.and_then(|()| self.sender.settle(&mut wire.pair, &mut tools.chain)).err();
@@ -302,7 +292,7 @@ impl Link {
     pub(crate) fn arm(&mut self) -> bool {
         match &mut self.wire {
             Some(wire) if self.joined && !self.told => {
-                wire.queue.arm() && self.failure.is_none() && !self.sender.is_short()
+                wire.queue.arm() && self.failure.is_none() && !self.sender.is_short() && !wire.watched.failed()
             }
             _ => true,
         }

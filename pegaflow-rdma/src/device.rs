@@ -8,6 +8,7 @@ use crate::{
     RailConfig, RdmaConfig,
     error::NAME,
     sys::{Device, DeviceList, PortAttributes, Verbs, abi},
+    watch::Watch,
 };
 
 /// What a domain and its engines share.
@@ -15,6 +16,7 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) config: RdmaConfig,
     pub(crate) rail: Rail,
+    pub(crate) watch: Watch,
 }
 
 /// One NIC port, open and chosen.

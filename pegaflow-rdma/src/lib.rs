@@ -14,6 +14,7 @@ mod progress;
 mod region;
 mod sys;
 pub mod testing;
+mod watch;
 
 pub use backend::open;
 pub use config::{BadValue, RailConfig, RdmaConfig, ServiceConfig};

@@ -1,7 +1,7 @@
 //! The engine: posts, polls, arms; one thread's links over one rail.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
 };
 
@@ -9,12 +9,14 @@ use pegaflow_core::{
     Armed, BackendError, Bounds, Class, CounterTable, Link as LinkId, Work,
     backend::{Engine, Parcel, Posted, Raw, Run},
 };
+use rustix::{event::epoll, io::Errno};
 
 use crate::{
     channel::{Link, Tools},
     device::Shared,
-    error::NAME,
+    error::{NAME, failed},
     sys::Channel,
+    watch::Alarm,
 };
 
 /// Facts that `arm` may find: as many as it looks at.
@@ -25,6 +27,10 @@ pub(crate) struct RdmaEngine {
     // Before the channel of events that their queues use.
     links: Box<[Option<Link>]>,
     events: Channel,
+    /// Rung where the device says what no completion does.
+    alarm: Arc<Alarm>,
+    /// Over both.
+    epoll: OwnedFd,
     shared: Arc<Shared>,
     tools: Tools,
     /// Links that are joined, in the order in which they came.
@@ -39,9 +45,18 @@ pub(crate) struct RdmaEngine {
 impl RdmaEngine {
     pub(crate) fn new(shared: &Arc<Shared>) -> Result<Self, BackendError> {
         let most = shared.config.max_channels;
+        let (events, alarm) = (Channel::new(&shared.rail.device)?, Arc::new(Alarm::new()?));
+        let failed = |call: &'static str| move |errno: Errno| failed(call, "for an engine", errno.into());
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed("epoll_create"))?;
+        for fd in [events.as_fd(), alarm.as_fd()] {
+            let none = epoll::EventData::new_u64(0);
+            epoll::add(&epoll, fd, none, epoll::EventFlags::IN).map_err(failed("epoll_ctl"))?;
+        }
         Ok(Self {
             links: (0..most).map(|_| None).collect(),
-            events: Channel::new(&shared.rail.device)?,
+            events,
+            alarm,
+            epoll,
             shared: Arc::clone(shared),
             tools: Tools::new(&shared.config),
             open: Vec::with_capacity(most.into()),
@@ -87,8 +102,8 @@ impl Engine for RdmaEngine {
         let Some(place) = self.links.get_mut(link.index()) else {
             return Err(BackendError::new(NAME, format!("link {} is beyond the table", link.0)));
         };
-        let Shared { rail, config } = &*self.shared;
-        let (made, parcel) = Link::open(rail, config, &self.events, &mut self.tools, (class, bounds))?;
+        let wakes = (&self.events, &self.alarm);
+        let (made, parcel) = Link::open(&self.shared, wakes, &mut self.tools, (class, bounds))?;
         *place = Some(made);
         Ok(parcel)
     }
@@ -152,10 +167,11 @@ impl Engine for RdmaEngine {
 
     fn disarm(&mut self) {
         self.events.drain();
+        self.alarm.silence();
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        self.events.as_fd()
+        self.epoll.as_fd()
     }
 
     fn work(&self) -> Work {

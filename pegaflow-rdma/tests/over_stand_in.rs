@@ -1,12 +1,14 @@
 //! The promises, held over the stand-in provider: at native speed, in one process, on every machine.
 
-mod stand_in;
+#[path = "stand_in/provider.rs"]
+mod provider;
 
 use std::process::ExitCode;
 
 use pegaflow_conformance::Backend;
+use pegaflow_rdma::testing;
 
 fn main() -> ExitCode {
-    let backend = Backend::new("rdma", || stand_in::open("stand-in0"));
+    let backend = Backend::new("rdma", || testing::open(&provider::config("stand-in0")));
     pegaflow_conformance::main(backend.in_one_process_only("the stand-in provider moves bytes within one process"))
 }

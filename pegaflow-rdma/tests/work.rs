@@ -1,6 +1,7 @@
 //! What the backend says it asked of its device is what the device saw: `Poller::work` against the stand-in's counts.
 
-mod stand_in;
+#[path = "stand_in/provider.rs"]
+mod provider;
 
 use std::{
     ffi::{CString, c_char, c_int},
@@ -13,6 +14,7 @@ use pegaflow_core::{
     Access, AllocateOptions, Audience, Batch, ChannelId, Class, CounterId, Event, Node, NodeOptions, Op, Outcome,
     Piece, Plan, Plane, Poller, Port, Region, Shape, State, Submitted, Table, Then, Window, Work,
 };
+use pegaflow_rdma::testing;
 use pegaflow_rdma_stand_in::{ALWAYS, Counts, Schedule};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +32,7 @@ struct Device {
 impl Device {
     fn new(name: &str, schedule: Schedule) -> Self {
         // SAFETY: it has no constructor that does anything.
-        let library = unsafe { Library::new(stand_in::library()) }.expect("the stand-in");
+        let library = unsafe { Library::new(provider::library()) }.expect("the stand-in");
         let name = CString::new(name).expect("a name");
         // SAFETY: the function's type, and its arguments, are those of its documentation.
         let made = unsafe {
@@ -69,7 +71,7 @@ struct Rig {
 
 impl Rig {
     fn new(device: &Device) -> Self {
-        let domain = stand_in::open(device.name.to_str().expect("a name")).expect("the backend");
+        let domain = testing::open(&provider::config(device.name.to_str().expect("a name"))).expect("the backend");
         let runtime_dir = tempfile::tempdir().expect("a folder");
         let mut options = NodeOptions::new("work");
         options.runtime_dir = runtime_dir.path().to_owned();

@@ -334,7 +334,9 @@ impl Sender {
 
     /// Gives the peer the credits it is owed, and reports what a partial post left silent.
     pub(crate) fn settle(&mut self, pair: &mut QueuePair, chain: &mut Chain) -> Result<(), Cause> {
-        if self.silent.parts > 0 {
+        // Of a move that takes several requests a device may take some, again and again: they are no part yet, and hold
+        // places all the same.
+        if self.silent.parts > 0 || self.silent.requests >= self.signal_every {
             self.mark(pair, chain)?;
         }
         if self.owed > 0 {

@@ -100,6 +100,11 @@ impl CompletionQueue {
         }
     }
 
+    /// What an asynchronous event about it names.
+    pub(crate) fn address(&self) -> u64 {
+        self.raw.as_ptr().addr() as u64
+    }
+
     /// Takes completions, at most as many as fit; gives how many, or `None` where the queue itself failed.
     #[inline]
     pub(crate) fn poll(&mut self, into: &mut [ibv_wc]) -> Option<usize> {

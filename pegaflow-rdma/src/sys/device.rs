@@ -11,7 +11,7 @@ use std::{
 use pegaflow_core::BackendError;
 
 use super::{Verbs, abi::*};
-use crate::error::{NAME, failed};
+use crate::error::{NAME, failed, failed_so};
 
 /// The devices of this machine.
 pub(crate) struct DeviceList {
@@ -30,11 +30,11 @@ impl DeviceList {
             None => {
                 let error = io::Error::last_os_error();
                 let remedy = if error.kind() == io::ErrorKind::Unsupported {
-                    "the kernel has no RDMA support loaded; run: modprobe ib_uverbs (and rdma_rxe for Soft-RoCE)"
+                    "the kernel has no RDMA support loaded: run `modprobe ib_uverbs`, and rdma_rxe for Soft-RoCE"
                 } else {
-                    "is /dev/infiniband readable?"
+                    "this process needs /dev/infiniband readable and writable: in a container, pass the devices in"
                 };
-                Err(failed("ibv_get_device_list", remedy, error))
+                Err(failed_so("ibv_get_device_list", error, remedy))
             }
         }
     }
@@ -163,25 +163,28 @@ impl Device {
         unsafe { BorrowedFd::borrow_raw((*self.context.as_ptr()).async_fd) }
     }
 
-    /// Takes one asynchronous event and acknowledges it: its number, and the port or queue pair it is about. The
-    /// descriptor must not block.
-    pub(crate) fn next_event(&self) -> Option<(u32, u32)> {
+    /// Takes one asynchronous event, if there is one, and acknowledges it once `tell` has returned: until then what it is
+    /// about can't go. `tell` is given its number, and the number of the port or queue pair or the address of the
+    /// completion queue that it is about. The descriptor must not block.
+    pub(crate) fn next_event(&self, tell: impl FnOnce(u32, u64)) -> bool {
         let mut event = ibv_async_event { element: ptr::null_mut(), event_type: 0 };
         // SAFETY: the struct is the header's.
         if unsafe { (self.verbs.get_async_event)(self.context.as_ptr(), &raw mut event) } != 0 {
-            return None;
+            return false;
         }
         let about = match event.event_type {
             // SAFETY: an event of a queue pair carries it, and it can't be destroyed before the acknowledgement.
             IBV_EVENT_QP_FATAL | IBV_EVENT_QP_REQ_ERR | IBV_EVENT_QP_ACCESS_ERR if !event.element.is_null() => unsafe {
-                (*event.element.cast::<ibv_qp>()).qp_num
+                (*event.element.cast::<ibv_qp>()).qp_num.into()
             },
-            #[expect(clippy::cast_possible_truncation, reason = "the header's union has an int there")]
-            _ => event.element.addr() as u32,
+            IBV_EVENT_CQ_ERR => event.element.addr() as u64,
+            // The header's union has an int there.
+            _ => event.element.addr() as u64 & u64::from(u32::MAX),
         };
+        tell(event.event_type, about);
         // SAFETY: taken above, and acknowledged once.
         unsafe { (self.verbs.ack_async_event)(&raw mut event) };
-        Some((event.event_type, about))
+        true
     }
 
     /// Whether memory of a device can be registered by its dmabuf: asked with a descriptor that is none, which a

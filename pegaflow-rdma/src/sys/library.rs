@@ -97,8 +97,10 @@ pub(crate) fn load(path: Option<&Path>, stand_in: StandIn) -> Result<&'static Ve
     let library = unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| BackendError {
         backend: NAME,
         message: format!(
-            "{shown} can't be loaded: {error}; install the packages libibverbs1 and ibverbs-providers (Debian, Ubuntu) \
-             or rdma-core (Fedora), or name the library in transport.rdma.library"
+            "{shown} can't be loaded: {}; install the packages libibverbs1 and ibverbs-providers (Debian, Ubuntu) \
+             or rdma-core (Fedora), or name the library in transport.rdma.library",
+            // The loader's own words.
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
         ),
         source: None,
     })?;
@@ -109,6 +111,16 @@ pub(crate) fn load(path: Option<&Path>, stand_in: StandIn) -> Result<&'static Ve
             NAME,
             format!(
                 "{shown} is the stand-in provider of Pegaflow's tests, which moves bytes within one process: it is no device; name the system's {DEFAULT_LIBRARY}"
+            ),
+        ));
+    }
+    // SAFETY: only looked for, never called.
+    if unsafe { library.get::<*const c_void>(b"ibv_get_device_list\0") }.is_err() {
+        return Err(BackendError::new(
+            NAME,
+            format!(
+                "{shown} is no libibverbs, it has no ibv_get_device_list: name {DEFAULT_LIBRARY} in \
+                 transport.rdma.library, or leave that out"
             ),
         ));
     }

@@ -13,7 +13,7 @@ use std::{
 use pegaflow_core::BackendError;
 
 use super::{Device, abi::*};
-use crate::error::failed;
+use crate::error::{failed, failed_so};
 
 /// One registration with the device.
 pub(crate) struct MemoryRegion {
@@ -68,14 +68,20 @@ impl MemoryRegion {
         }
         let error = io::Error::last_os_error();
         let limit = memlock_limit();
-        let remedy = match (error.raw_os_error().map(rustix::io::Errno::from_raw_os_error), limit) {
-            (Some(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN), Some(limit)) => format!(
-                "; this process may lock {limit} bytes: raise it with `ulimit -l unlimited`, LimitMEMLOCK=infinity in \
-                 its systemd unit, or --ulimit memlock=-1 for its container"
-            ),
-            _ => String::new(),
-        };
-        Err(failed(call, format_args!("of {bytes} bytes with device {}{remedy}", device.name()), error))
+        let what = format!("{call} of {bytes} bytes with device {}", device.name());
+        match (error.raw_os_error().map(rustix::io::Errno::from_raw_os_error), limit) {
+            (Some(rustix::io::Errno::NOMEM | rustix::io::Errno::AGAIN), Some(limit)) => {
+                let remedy = format!(
+                    "this process may lock {limit} bytes: raise it with `ulimit -l unlimited`, LimitMEMLOCK=infinity \
+                     in its systemd unit, or --ulimit memlock=-1 for its container"
+                );
+                Err(failed_so(&what, error, remedy))
+            }
+            (Some(rustix::io::Errno::NOMEM), None) => {
+                Err(failed_so(&what, error, "the device has no room for another region: use fewer and larger ones"))
+            }
+            _ => Err(failed(call, format_args!("of {bytes} bytes with device {}", device.name()), error)),
+        }
     }
 
     pub(crate) fn local_key(&self) -> u32 {

@@ -11,7 +11,7 @@ use std::{
 use pegaflow_core::BackendError;
 
 use super::{CompletionQueue, Device, abi::*};
-use crate::error::failed;
+use crate::error::{failed, failed_so};
 
 /// Where a peer's queue pair is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,13 +72,14 @@ impl QueuePair {
         let raw = NonNull::new(unsafe { (device.verbs.create_qp)(device.domain.as_ptr(), &raw mut wanted) });
         let raw = raw.ok_or_else(|| {
             let what = format!(
-                "of device {} with {} send and {} receive requests, {} bytes inline",
+                "ibv_create_qp of device {} with {} send and {} receive requests, {} bytes inline",
                 device.name(),
                 capacity.max_send_wr,
                 capacity.max_recv_wr,
                 capacity.max_inline_data
             );
-            failed("ibv_create_qp", what, io::Error::last_os_error())
+            // Of the limits this is the one that no device tells before.
+            failed_so(&what, io::Error::last_os_error(), "try a smaller transport.rdma.inline_bytes")
         })?;
         let mut made = Self { device: Arc::clone(device), raw };
         let mut to = blank();

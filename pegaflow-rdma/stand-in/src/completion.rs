@@ -132,6 +132,11 @@ impl Cq {
         }
     }
 
+    /// Is lost, as by an overrun.
+    pub(crate) fn fail(&self, aftermath: &mut Aftermath) {
+        self.overrun(&mut self.inside.hold(), aftermath);
+    }
+
     #[cold]
     fn overrun(&self, inside: &mut Inside, aftermath: &mut Aftermath) {
         if inside.overrun {

@@ -15,7 +15,7 @@ use crate::queue_pair::Qp;
 use crate::receive::post_recv;
 use crate::schedule::{Counts, Schedule};
 use crate::send::post_send;
-use crate::world;
+use crate::world::{self, Aftermath};
 
 /// The longest message, 1 GiB.
 pub(crate) const MESSAGE_MAX: u64 = 1 << 30;
@@ -35,7 +35,6 @@ pub(crate) struct Context {
 pub(crate) struct Shared {
     pub(crate) schedule: Schedule,
     pub(crate) device: &'static Device,
-    pub(crate) port_state: AtomicU32,
     pub(crate) events: Events,
     /// Domains, channels, completion queues: a context with some left can't be closed.
     pub(crate) children: AtomicUsize,
@@ -68,7 +67,23 @@ impl Shared {
         let mut counts = *self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         live.qps.iter().filter_map(Weak::upgrade).for_each(|qp| counts.add(&qp.counts()));
         live.cqs.iter().filter_map(Weak::upgrade).for_each(|cq| counts.add(&cq.counts()));
+        counts.regions = self.regions.load(Ordering::Relaxed).into();
         counts
+    }
+
+    /// Fails everything of one kind: each queue pair, or each completion queue and the queue pairs on it.
+    pub(crate) fn fail_all(&self, event: u32) {
+        let mut aftermath = Aftermath::default();
+        {
+            let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            if event == IBV_EVENT_CQ_ERR {
+                live.cqs.iter().filter_map(Weak::upgrade).for_each(|cq| cq.fail(&mut aftermath));
+            } else {
+                let numbers = live.qps.iter().filter_map(Weak::upgrade).map(|qp| qp.number);
+                numbers.for_each(|number| aftermath.fail(number, Some(event)));
+            }
+        }
+        aftermath.settle();
     }
 
     pub(crate) fn add_qp(&self, qp: &Arc<Qp>) {
@@ -105,21 +120,25 @@ impl Shared {
 
     /// Whether packets for this GID reach the port.
     pub(crate) fn has_gid(&self, gid: &ibv_gid) -> bool {
-        (0..GIDS).filter_map(|index| self.gid(index)).any(|own| own == *gid)
+        (0..self.gid_count()).filter_map(|index| self.gid(index)).any(|own| own == *gid)
     }
 
     fn gid(&self, index: u32) -> Option<ibv_gid> {
         let [high, low] = self.device.ordinal.wrapping_add(1).to_be_bytes();
         let raw = match index {
             0 => [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0x02, 0x50, 0x47, 0xff, 0xfe, 0, high, low],
-            1 if self.lid() == 0 => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 77, high, low],
+            1 if self.gid_count() > 1 => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 77, high, low],
             _ => return None,
         };
         Some(ibv_gid { raw })
     }
 
     fn gid_count(&self) -> u32 {
-        if self.lid() == 0 { GIDS } else { 1 }
+        match (self.lid(), self.schedule.gids_max) {
+            (0, 0) => GIDS,
+            (0, most) => most.min(GIDS),
+            _ => 1,
+        }
     }
 
     pub(crate) fn takes_gid_index(&self, index: u8) -> bool {
@@ -139,7 +158,6 @@ pub unsafe extern "C" fn ibv_open_device(device: *mut ibv_device) -> *mut ibv_co
     let shared = Arc::new(Shared {
         schedule: opened.schedule,
         device: opened,
-        port_state: AtomicU32::new(IBV_PORT_ACTIVE),
         events,
         children: AtomicUsize::new(0),
         regions: AtomicU32::new(0),
@@ -235,7 +253,7 @@ pub unsafe extern "C" fn ibv_query_port(context: *mut ibv_context, port: u8, att
     let shared = &unsafe { Context::of(context) }.shared;
     // SAFETY: all zero is a value of this struct of numbers.
     let mut all: ibv_port_attr = unsafe { std::mem::zeroed() };
-    all.state = shared.port_state.load(Ordering::Acquire);
+    all.state = shared.device.port_state.load(Ordering::Acquire);
     all.max_mtu = IBV_MTU_4096;
     all.active_mtu = IBV_MTU_4096;
     all.gid_tbl_len = shared.gid_count().cast_signed();

@@ -1,12 +1,13 @@
 //! The process-wide list of devices.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::abi::ibv_device;
+use crate::abi::{IBV_PORT_ACTIVE, ibv_device};
 use crate::context::Shared;
-use crate::numbers::{EEXIST, EINVAL, ENODEV};
+use crate::numbers::{EEXIST, EINVAL, ENODEV, null};
 use crate::schedule::{Counts, Schedule};
 
 /// A device; it stays until the process ends.
@@ -15,6 +16,7 @@ pub(crate) struct Device {
     pub(crate) schedule: Schedule,
     /// Its position in the list, from 0: in its addresses.
     pub(crate) ordinal: u16,
+    pub(crate) port_state: AtomicU32,
     /// Calls through it so far, while something waited.
     pub(crate) calls: AtomicU64,
     /// Its completion queues that are armed: somebody may sleep.
@@ -32,8 +34,15 @@ fn devices() -> MutexGuard<'static, Vec<&'static Device>> {
 
 impl Device {
     fn leak(name: CString, schedule: Schedule, ordinal: u16) -> &'static Self {
-        let (calls, armed) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Box::leak(Box::new(Self { name, schedule, ordinal, calls, armed, opened: Mutex::new(Vec::new()) }))
+        Box::leak(Box::new(Self {
+            name,
+            schedule,
+            ordinal,
+            port_state: AtomicU32::new(IBV_PORT_ACTIVE),
+            calls: AtomicU64::new(0),
+            armed: AtomicUsize::new(0),
+            opened: Mutex::new(Vec::new()),
+        }))
     }
 
     /// # Safety
@@ -103,13 +112,29 @@ pub unsafe extern "C" fn pegaflow_stand_in_device_counts(name: *const c_char, co
     0
 }
 
-/// Lists the devices; the array ends with null.
+thread_local! {
+    /// See [`pegaflow_stand_in_hide`].
+    static HIDDEN: Cell<c_int> = const { Cell::new(-1) };
+}
+
+/// Hides the devices from this thread: `errno` 0 makes its lists empty, another one makes them fail with it, and -1
+/// shows them again.
+#[unsafe(no_mangle)]
+pub extern "C" fn pegaflow_stand_in_hide(errno: c_int) {
+    HIDDEN.set(errno);
+}
+
+/// Lists the devices; the array ends with null. Null, with errno, where it can't.
 ///
 /// # Safety
 /// - `count` is null or may be written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_get_device_list(count: *mut c_int) -> *mut *mut ibv_device {
-    let mut list: Vec<_> = devices().iter().map(|device| device.pointer()).collect();
+    let mut list: Vec<_> = match HIDDEN.get() {
+        -1 => devices().iter().map(|device| device.pointer()).collect(),
+        0 => Vec::new(),
+        errno => return null(errno),
+    };
     if !count.is_null() {
         // SAFETY: the caller's promise.
         unsafe { count.write(c_int::try_from(list.len()).unwrap_or(c_int::MAX)) };

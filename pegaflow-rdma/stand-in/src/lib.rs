@@ -47,7 +47,7 @@ pub use context::{
 };
 pub use device::{
     ibv_free_device_list, ibv_get_device_list, ibv_get_device_name, pegaflow_stand_in_device,
-    pegaflow_stand_in_device_counts,
+    pegaflow_stand_in_device_counts, pegaflow_stand_in_hide,
 };
 pub use events::{ibv_ack_async_event, ibv_get_async_event, pegaflow_stand_in_raise};
 pub use memory::{ibv_alloc_pd, ibv_dealloc_pd, ibv_dereg_mr, ibv_reg_dmabuf_mr, ibv_reg_mr, ibv_reg_mr_iova2};

@@ -167,8 +167,11 @@ pub unsafe extern "C" fn ibv_reg_dmabuf_mr(
     if shared.schedule.dmabuf == 0 {
         return null(EOPNOTSUPP);
     }
-    if descriptor < 0 || length == 0 {
+    if length == 0 {
         return null(EINVAL);
+    }
+    if descriptor < 0 {
+        return null(EBADF);
     }
     // SAFETY: the caller's promise.
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };

@@ -35,6 +35,7 @@ numbers! {
     IBV_QP_CUR_STATE = 1 << 1;
 }
 
+pub(crate) const EBADF: c_int = 9;
 pub(crate) const ENOMEM: c_int = 12;
 pub(crate) const EBUSY: c_int = 16;
 pub(crate) const EEXIST: c_int = 17;

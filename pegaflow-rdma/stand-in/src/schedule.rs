@@ -31,6 +31,8 @@ pub struct Schedule {
     pub lid: u32,
     /// Not 0: `ibv_reg_dmabuf_mr` takes any descriptor that can be mapped. 0: EOPNOTSUPP.
     pub dmabuf: u32,
+    /// The most entries of a RoCE port's table of GIDs, the link-local one first; 0: 3, the last one empty.
+    pub gids_max: u32,
 
     /// Each request waits for 0 to this many calls, once it is first of its queue pair. So requests of different queue
     /// pairs are carried out, and complete, in any order.
@@ -46,6 +48,8 @@ pub struct Schedule {
 
     /// Chance, for each `post_send`, that only some of the chain is taken (none, even) and the rest refused, ENOMEM.
     pub partial_posts: u32,
+    /// Chance, for each `post_send`, that it is refused, EINVAL, with nothing taken.
+    pub refused_posts: u32,
     /// Chance, for each completion event, that it is lost.
     pub lost_events: u32,
     /// Chance, for each completion event, that it comes twice.
@@ -83,6 +87,8 @@ pub struct Counts {
     pub empty_polls: u64,
     /// Bytes moved by send requests, either way.
     pub bytes: u64,
+    /// Memory regions that are registered now.
+    pub regions: u64,
 }
 
 impl Schedule {
@@ -129,6 +135,7 @@ impl Counts {
         self.polls += other.polls;
         self.empty_polls += other.empty_polls;
         self.bytes += other.bytes;
+        self.regions += other.regions;
     }
 }
 

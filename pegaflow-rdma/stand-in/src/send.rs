@@ -160,6 +160,9 @@ impl SendQueue {
             return Err((EINVAL, chain));
         }
         self.counts.chains += 1;
+        if happens(qp.shared.schedule.refused_posts, &mut self.lies.random) {
+            return Err((EINVAL, chain));
+        }
         let mut room = self.room(qp, chain);
         let mut next = chain;
         while !next.is_null() {

@@ -14,7 +14,7 @@ fn readable(descriptor: c_int, milliseconds: i64) -> bool {
     // SAFETY: the descriptor is open while its owner is.
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let patience = Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
-    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&patience)) == Ok(1)
+    poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&patience)).expect("poll") == 1
 }
 
 fn woken(side: &Side, milliseconds: i64) -> bool {
@@ -112,7 +112,7 @@ fn ports_go_down_and_up() {
             let mut port = std::mem::zeroed::<ibv_port_attr>();
             assert_eq!((ibv_query_port(side.context, 1, &raw mut port), port.state), (0, state));
         }
-        assert_eq!(pegaflow_stand_in_raise(name, IBV_EVENT_CQ_ERR), 22);
+        assert_eq!(pegaflow_stand_in_raise(name, IBV_EVENT_QP_REQ_ERR), 22);
         assert_eq!(pegaflow_stand_in_raise(CStr::as_ptr(c"nobody"), IBV_EVENT_PORT_ERR), 19);
     }
 }

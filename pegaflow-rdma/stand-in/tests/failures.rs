@@ -48,6 +48,30 @@ fn a_refused_request_flushes_all_others_in_order_on_both_sides() {
 }
 
 #[test]
+fn a_device_fails_its_queue_pairs_or_its_completion_queues() {
+    for (raised, flushed) in [(IBV_EVENT_QP_FATAL, vec![(60, FLUSH)]), (IBV_EVENT_CQ_ERR, vec![])] {
+        let (a, b) = sides(Schedule::default(), PLAIN, 1);
+        a.receive(0, 60, &mut []);
+        // SAFETY: context and device are alive.
+        assert_eq!(unsafe { pegaflow_stand_in_raise(ibv_get_device_name((*a.context).device), raised) }, 0);
+        assert_eq!(event(&a), raised);
+        if raised == IBV_EVENT_CQ_ERR {
+            assert_eq!(event(&a), IBV_EVENT_QP_FATAL);
+        }
+        assert_eq!((a.state(0), statuses(&a)), (IBV_QPS_ERR, flushed));
+        assert_eq!(post(b.qps[0], vec![Request::write(&b, &a, 0, 8).id(1)]), (0, 1));
+        assert_eq!(statuses(&b), [(1, IBV_WC_RETRY_EXC_ERR)], "nobody answers");
+    }
+}
+
+#[test]
+fn a_device_refuses_whole_chains() {
+    let (a, b) = sides(Schedule { refused_posts: ALWAYS, ..Schedule::default() }, PLAIN, 1);
+    assert_eq!(post(a.qps[0], vec![Request::write(&a, &b, 0, 8).signalled()]), (22, 0));
+    assert_eq!(a.poll().len(), 0);
+}
+
+#[test]
 fn failed_completions_hold_garbage() {
     let (a, b) = sides(Schedule::default(), PLAIN, 1);
     let mut request = Request::write(&a, &b, 0, 8);

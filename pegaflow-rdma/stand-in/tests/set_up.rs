@@ -49,6 +49,45 @@ fn there_is_one_device_to_begin_with() {
 }
 
 #[test]
+fn a_table_of_gids_may_be_short() {
+    let side = Side::new(Schedule { gids_max: 1, ..Schedule::default() }, PLAIN, 0);
+    assert_eq!(port(&side).gid_tbl_len, 1);
+    let mut entry = MaybeUninit::<ibv_gid_entry>::uninit();
+    // SAFETY: the context is open; the entry is written where 0 is returned.
+    unsafe {
+        let mut query = |index| _ibv_query_gid_ex(side.context, 1, index, entry.as_mut_ptr(), 0, 32);
+        assert_eq!([query(1), query(0)], [EINVAL, 0]);
+        assert_eq!(entry.assume_init().gid.raw[..2], [0xfe, 0x80], "link-local");
+    }
+}
+
+#[test]
+fn devices_are_hidden_from_one_thread() {
+    let list = || {
+        let mut count = 99;
+        // SAFETY: the count is written where there is a list, which is freed once.
+        unsafe {
+            let list = ibv_get_device_list(&raw mut count);
+            ibv_free_device_list(list);
+            (list.is_null(), count)
+        }
+    };
+    pegaflow_stand_in_hide(0);
+    assert_eq!(list(), (false, 0));
+    pegaflow_stand_in_hide(38);
+    assert_eq!((list(), errno()), ((true, 99), Some(38)));
+    assert!(std::thread::spawn(list).join().unwrap().1 > 0, "others see them");
+    pegaflow_stand_in_hide(-1);
+    assert!(list().1 > 0);
+}
+
+#[test]
+fn regions_are_counted() {
+    let side = Side::new(Schedule::default(), PLAIN, 0);
+    assert_eq!(side.counts().regions, 1);
+}
+
+#[test]
 fn names_are_told() {
     // SAFETY: the texts are constants.
     let texts = unsafe {
@@ -165,6 +204,9 @@ fn memory_behind_a_descriptor_where_the_device_takes_it() {
             assert_eq!((mr.is_null(), errno()), (true, expected));
             continue;
         }
+        // SAFETY: the domain is alive.
+        let none = unsafe { ibv_reg_dmabuf_mr(a.pd, 0, 4096, 0, -1, ACCESS as c_int) };
+        assert_eq!((none.is_null(), errno()), (true, Some(9)), "as a kernel that knows the call");
         b.bytes()[..5].copy_from_slice(b"hello");
         let mut request = Request::write(&b, &a, 0, 5);
         // SAFETY: registered just now, with 0 as the first address.

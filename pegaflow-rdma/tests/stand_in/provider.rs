@@ -1,9 +1,8 @@
 //! The backend over the stand-in provider, which cargo has built beside the tests.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use pegaflow_core::{BackendError, backend::Domain};
-use pegaflow_rdma::{RailConfig, RdmaConfig, testing};
+use pegaflow_rdma::{RailConfig, RdmaConfig};
 
 /// Where cargo has put the library: among the dependencies of this test.
 pub(crate) fn library() -> PathBuf {
@@ -15,8 +14,4 @@ pub(crate) fn library() -> PathBuf {
 pub(crate) fn config(device: &str) -> RdmaConfig {
     let rails = vec![RailConfig { device: Some(device.to_owned()), ..RailConfig::default() }];
     RdmaConfig { library: Some(library()), rails, ..RdmaConfig::default() }
-}
-
-pub(crate) fn open(device: &str) -> Result<Arc<dyn Domain>, BackendError> {
-    testing::open(&config(device))
 }
