@@ -5,6 +5,7 @@
 mod devices;
 mod errors;
 mod lies;
+mod order;
 mod pieces;
 mod provider;
 mod refusals;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("PEGAFLOW_SECONDS", "0.2") };
     }
-    let plain = [refusals::TESTS, errors::TESTS, pieces::TESTS, lies::TESTS, scenario::TESTS, schedules::TESTS];
+    let plain =
+        [refusals::TESTS, errors::TESTS, order::TESTS, pieces::TESTS, lies::TESTS, scenario::TESTS, schedules::TESTS];
     let plain = plain.into_iter().flatten().map(|&(name, run): &Test| {
         Trial::test(name, move || {
             run();
