@@ -99,7 +99,10 @@ pub trait Domain: Send + Sync {
     /// Undoes a registration. Core calls it once, when nothing on this side can touch the memory any more. A peer whose
     /// channel has ended here may not know it yet and still be at the memory: when this returns, what comes late is
     /// turned away, or reaches pages that the peer keeps himself.
-    fn deregister(&self, key: LocalKey);
+    ///
+    /// # Errors
+    /// Where the device does not let go of the memory: core then keeps it for good, and says so.
+    fn deregister(&self, key: LocalKey) -> Result<(), BackendError>;
 
     /// What a peer needs to reach a registration.
     ///

@@ -264,7 +264,7 @@ impl Node {
                 now: peer.incarnation,
             });
         }
-        let until = Instant::now() + wait;
+        let until = after(wait);
         let mut regions = Vec::with_capacity(blob.regions.len());
         while regions.len() < blob.regions.len() {
             let rest = (blob.regions.len() - regions.len()).min(control::IMPORT_BATCH);
@@ -332,6 +332,13 @@ impl Node {
     pub fn port<S: Subscriber>(&self, subscriber: S) -> Result<Poller<S>, ConnectError> {
         Poller::new(Arc::clone(&self.0), subscriber)
     }
+}
+
+/// So long from now; a time that no clock reaches is taken as a year.
+pub(crate) fn after(wait: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now + YEAR)
 }
 
 impl fmt::Debug for Node {

@@ -2,7 +2,7 @@
 
 mod mapping;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, mem::ManuallyDrop, ops::Range, sync::Arc};
 
 pub(crate) use mapping::Mapping;
 
@@ -132,7 +132,8 @@ pub(crate) struct RegionInner {
     pub(crate) key: LocalKey,
     kind: Kind,
     domain: Arc<dyn Domain>,
-    mapping: Mapping,
+    /// Dropped by hand: it stays where the device does not let go.
+    mapping: ManuallyDrop<Mapping>,
 }
 
 impl RegionInner {
@@ -142,6 +143,7 @@ impl RegionInner {
         let memory = Memory { base: mapping.base(), bytes: mapping.bytes(), kind, file, file_offset };
         // SAFETY: the mapping lives in the region that is made of it, which deregisters before it lets go.
         let key = unsafe { domain.register(&memory)? };
+        let mapping = ManuallyDrop::new(mapping);
         Ok(Region(Arc::new(Self { key, kind, domain: Arc::clone(domain), mapping })))
     }
 
@@ -156,6 +158,13 @@ impl RegionInner {
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
-        self.domain.deregister(self.key);
+        match self.domain.deregister(self.key) {
+            // SAFETY: taken once, here; nobody reaches it after this value.
+            Ok(()) => unsafe { ManuallyDrop::drop(&mut self.mapping) },
+            Err(error) => {
+                let bytes = self.mapping.bytes();
+                tracing::error!(%error, bytes, "memory is kept for good: it can't be proven that nothing touches it");
+            }
+        }
     }
 }

@@ -98,8 +98,8 @@ impl Domain for RdmaDomain {
         unsafe { self.registrations.enter(&self.shared.rail, memory, self.shared.config.relaxed_ordering) }
     }
 
-    fn deregister(&self, key: LocalKey) {
-        self.registrations.remove(key);
+    fn deregister(&self, key: LocalKey) -> Result<(), BackendError> {
+        self.registrations.remove(key)
     }
 
     fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {

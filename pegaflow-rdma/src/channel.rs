@@ -14,6 +14,7 @@ use pegaflow_core::{
 
 use self::{
     hand_shake::End,
+    immediate::{MAX_COUNTERS, MAX_MESSAGE_BYTES},
     receiver::{Arrival, Receiver},
     sender::Sender,
 };
@@ -164,6 +165,14 @@ impl Link {
             return Err(BackendError::new(NAME, "the link is closed"));
         };
         let peer = End::decode(parcel)?;
+        if bounds.counters > MAX_COUNTERS || bounds.message_bytes > MAX_MESSAGE_BYTES {
+            let Bounds { counters, message_bytes, .. } = bounds;
+            let why = format!(
+                "the peer has {counters} counters and messages of {message_bytes} bytes: expected at most {MAX_COUNTERS} \
+                 and {MAX_MESSAGE_BYTES}, which its immediates have room for"
+            );
+            return Err(BackendError::new(NAME, why));
+        }
         peer.check_reach(rail.attributes.ethernet, &wire.here.gid)?;
         let mut here = wire.here;
         here.mtu = here.mtu.min(peer.address.mtu);
@@ -288,13 +297,22 @@ impl Link {
         }
     }
 
-    /// The next completion makes an event. `false` where there is something to do already.
+    /// The next completion makes an event. `false` where the device does not take it.
     pub(crate) fn arm(&mut self) -> bool {
+        self.sender.arm();
         match &mut self.wire {
-            Some(wire) if self.joined && !self.told => {
-                wire.queue.arm() && self.failure.is_none() && !self.sender.is_short() && !wire.watched.failed()
-            }
+            Some(wire) if self.joined && !self.told => wire.queue.arm(),
             _ => true,
+        }
+    }
+
+    /// Whether there is something to poll for that makes no event.
+    pub(crate) fn take_restless(&mut self) -> bool {
+        match &self.wire {
+            Some(wire) if self.joined && !self.told => {
+                self.sender.take_restless() || self.failure.is_some() || wire.watched.failed()
+            }
+            _ => false,
         }
     }
 }

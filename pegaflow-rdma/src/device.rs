@@ -178,7 +178,8 @@ fn text(gid: &Gid) -> String {
     let kind = match gid.kind {
         abi::IBV_GID_TYPE_IB => "InfiniBand",
         abi::IBV_GID_TYPE_ROCE_V1 => "RoCE v1",
-        _ => "RoCE v2",
+        abi::IBV_GID_TYPE_ROCE_V2 => "RoCE v2",
+        _ => "of an unknown type",
     };
     format!("{} ({}, {kind})", gid.index, std::net::Ipv6Addr::from(gid.raw))
 }

@@ -160,7 +160,11 @@ impl Engine for RdmaEngine {
             // What came before a queue was armed makes no event: look once more.
             let count = gather(&mut self.links, &mut self.tools, (&self.open, &mut self.turn), &mut self.found[..]);
             self.waiting = (0, count);
+            // It may have made room, or found what is no fact yet: then one poll more is due.
             idle = count == 0;
+            for id in &self.open {
+                idle &= !self.links[id.index()].as_mut().is_some_and(Link::take_restless);
+            }
         }
         if idle { Armed::Sleep { until: None } } else { Armed::Ready }
     }

@@ -123,10 +123,15 @@ impl Registrations {
         Ok(LocalKey(key))
     }
 
-    pub(crate) fn remove(&self, key: LocalKey) {
+    /// Deregisters every piece.
+    ///
+    /// # Errors
+    /// The first that the device keeps.
+    pub(crate) fn remove(&self, key: LocalKey) -> Result<(), BackendError> {
         let gone = self.lock().remove(&key.0);
         // Outside the lock: deregistering takes long.
-        drop(gone);
+        let pieces = gone.map(|gone| gone.pieces).unwrap_or_default();
+        pieces.into_iter().map(MemoryRegion::release).fold(Ok(()), Result::and)
     }
 
     pub(crate) fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {

@@ -53,8 +53,9 @@ impl Domain for ShmDomain {
         }
     }
 
-    fn deregister(&self, key: LocalKey) {
+    fn deregister(&self, key: LocalKey) -> Result<(), BackendError> {
         self.registrations.remove(key);
+        Ok(())
     }
 
     fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {

@@ -61,8 +61,9 @@ impl Domain for InprocDomain {
         }
     }
 
-    fn deregister(&self, key: LocalKey) {
+    fn deregister(&self, key: LocalKey) -> Result<(), BackendError> {
         region::deregister(key);
+        Ok(())
     }
 
     fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {

@@ -14,7 +14,11 @@ use crate::{
     ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Link, Outcome, Slot, State,
     Submitted, Subscriber, TransferId,
     backend::{Engine, Follow, Posted, Raw, Work},
-    node::{NodeInner, inbox::Inbox},
+    node::{
+        NodeInner,
+        control::{Command, Frame},
+        inbox::Inbox,
+    },
     observe::Accepted,
 };
 
@@ -191,7 +195,10 @@ impl<S: Subscriber> Poller<S> {
                 None
             }
             Raw::Failed { link, cause } => {
-                self.finish(link, State::Broken(cause));
+                // Who has said that he closes, or is known to be gone, needs no guess at why the link failed.
+                let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
+                let state = channel.ending.take().unwrap_or(State::Broken(cause));
+                self.finish(link, state);
                 None
             }
             Raw::Counted { link, increments } => {
@@ -251,6 +258,10 @@ impl<S: Subscriber> Poller<S> {
         if matches!(channel.state, State::Broken(_) | State::Closed) {
             return;
         }
+        if let (State::Closed, Some(connection)) = (state, channel.connection) {
+            // Said first: the peer's end fails once this one is gone, and he is to know why.
+            self.node.control.command(Command::Send { connection, frame: Frame::Bye });
+        }
         self.engine.close(link);
         channel.silence();
         let now = Instant::now();
@@ -263,7 +274,7 @@ impl<S: Subscriber> Poller<S> {
         channel.may_post = false;
         self.subscriber.channel(channel.on(), state);
         let (id, connection) = (channel.id, channel.connection.take());
-        self.disconnect(id, connection, state);
+        self.disconnect(id, connection);
     }
 
     /// Ends what is due, and notes when the next is.
@@ -374,23 +385,19 @@ impl<S: Subscriber> Port for Poller<S> {
         if self.inbox.pending() {
             self.read_inbox();
         }
+        let mut made = self.tell(events);
+        // Without room nothing is taken from the engine: what it has stays there.
+        if made < events.len() {
+            made += self.take_raw(&mut events[made..]);
+        }
+        // What is past its deadline is withdrawn before anything is posted.
+        self.deadlines();
+        // Last, since completions have made room: who sleeps next is woken by completions alone, so what fits goes now.
         let count = self.active.len();
         self.turn = if self.turn + 1 < count { self.turn + 1 } else { 0 };
         for at in 0..count {
             self.post(Link(self.active[(self.turn + at) % count]));
         }
-        let mut made = self.tell(events);
-        // Without room nothing is taken from the engine: what it has stays there.
-        if made < events.len() {
-            made += self.take_raw(&mut events[made..]);
-            if !self.copies_in_poll {
-                // What completed has made room. Who sleeps next is woken by completions alone, so what fits goes now.
-                for at in 0..self.active.len() {
-                    self.post(Link(self.active[at]));
-                }
-            }
-        }
-        self.deadlines();
         self.closings();
         if made < events.len() {
             made += self.tell(&mut events[made..]);

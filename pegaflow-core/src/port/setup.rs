@@ -1,6 +1,6 @@
 //! How channels of a port come and go: what the control thread reports, and what it is asked. Off the hot path.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     channel::{Channel, Peer},
@@ -39,7 +39,7 @@ impl<S: Subscriber> Poller<S> {
         }
         let (channel, parcel) = self.open(class)?;
         let met = self.introduce(class, parcel);
-        let (inbox, until) = (self.inbox.clone(), Instant::now() + patience);
+        let (inbox, until) = (self.inbox.clone(), node::after(patience));
         self.node.control.command(Command::Dial { address, class, channel, inbox, met, until });
         Ok(channel)
     }
@@ -200,15 +200,10 @@ impl<S: Subscriber> Poller<S> {
     }
 
     /// Tells the control thread, and through it the peer, that a channel has ended here.
-    pub(super) fn disconnect(&mut self, id: ChannelId, connection: Option<ConnectionId>, state: State) {
+    pub(super) fn disconnect(&mut self, id: ChannelId, connection: Option<ConnectionId>) {
         self.node.registry.disconnected(id);
         match connection {
-            Some(connection) => {
-                if state == State::Closed {
-                    self.node.control.command(Command::Send { connection, frame: Frame::Bye });
-                }
-                self.node.control.command(Command::Close { connection });
-            }
+            Some(connection) => self.node.control.command(Command::Close { connection }),
             None => self.node.control.command(Command::GiveUp { channel: id }),
         }
     }

@@ -44,6 +44,9 @@ impl End {
         if !(1..=5).contains(&mtu) {
             return Err(refused(format!("path MTU {mtu}: expected 1 to 5")));
         }
+        if reads == 0 {
+            return Err(refused("0 reads at a time: expected at least 1".to_owned()));
+        }
         let mut gid = [0; 16];
         gid.copy_from_slice(&bytes[26..]);
         let address = Address {
@@ -127,7 +130,7 @@ mod tests {
             let part = Parcel { bytes: parcel.bytes[..length].to_vec(), files: Vec::new() };
             assert!(End::decode(&part).is_err(), "{length} bytes");
         }
-        for (at, value) in [(0, 2), (2, 0), (2, 6)] {
+        for (at, value) in [(0, 2), (2, 0), (2, 6), (3, 0)] {
             let mut wrong = end.encode();
             wrong.bytes[at] = value;
             assert!(End::decode(&wrong).is_err(), "byte {at} is {value}");

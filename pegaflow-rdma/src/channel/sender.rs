@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use pegaflow_core::{
     BackendError, Bounds, Cause, Op,
-    backend::{Cursor, Follow, Move, Posted, Raw, Run},
+    backend::{Cursor, Follow, Posted, Raw, Run},
 };
 use rustix::io::Errno;
 
@@ -20,9 +20,6 @@ use crate::{
     region::resolve,
     sys::{Chain, QueuePair, Refused, Staging, abi::*},
 };
-
-/// A move is at most one piece long: it begins in one and ends in the next, on either side.
-const MOST_PIECES: usize = 3;
 
 /// What a signalled request completes: itself and the silent ones before it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,8 +42,10 @@ pub(crate) struct Sender {
     silent: Mark,
     /// Signalled and not complete, oldest first; never longer than the send queue.
     under_way: VecDeque<Mark>,
-    /// The device had no room though there are free places: try again, without waiting for a completion.
+    /// The device had no room for a run though there are free places: try again, without waiting for a completion.
     short: bool,
+    /// Places came back, and no fact says so.
+    freed: bool,
     /// Credits to be given to the peer.
     owed: u32,
     /// Reads were posted, and nothing that waits for them since.
@@ -79,6 +78,7 @@ impl Sender {
             silent: Mark::default(),
             under_way: VecDeque::with_capacity(config.send_depth as usize),
             short: false,
+            freed: false,
             owed: 0,
             reads: false,
             to: None,
@@ -107,9 +107,16 @@ impl Sender {
         })
     }
 
-    /// Whether a poll would post something that no completion announces.
-    pub(crate) fn is_short(&self) -> bool {
-        self.short && self.under_way.is_empty()
+    /// From here on places that come back are noted.
+    pub(crate) fn arm(&mut self) {
+        self.freed = false;
+    }
+
+    /// Whether a poll may post what no completion will announce. A run that was refused is asked for once: it may have
+    /// been withdrawn since.
+    pub(crate) fn take_restless(&mut self) -> bool {
+        let waits = std::mem::take(&mut self.short) || self.owed > 0 || self.silent.parts > 0;
+        self.freed || (waits && self.under_way.is_empty())
     }
 
     /// Posts as much of a run as the queue has places for.
@@ -134,14 +141,11 @@ impl Sender {
             if room == 0 {
                 return Ok(Posted::Part);
             }
-            let start = run.cursor();
             // SAFETY: the caller's word.
             let built = unsafe { self.build(chain, run, opcode, room) };
             self.reads |= opcode == IBV_WR_RDMA_READ && built.requests > 0;
-            let mut mark = Mark { cookie: run.cookie(), parts: built.moves, requests: built.requests, messages: 0 };
-            if built.one_too_many {
-                rewind(run, start, built.moves, self.max_request_bytes);
-            }
+            let (cookie, requests) = (run.cookie(), built.requests);
+            let mut mark = Mark { cookie, parts: requests.into(), requests, messages: 0 };
             let had_reads = self.reads;
             let ended = built.last_move && self.follow(chain, run, &mut mark, room);
             if mark.requests == 0 {
@@ -153,18 +157,20 @@ impl Sender {
                 Ok(()) if ended => return Ok(Posted::All),
                 Ok(()) => {}
                 Err(refused) => {
-                    self.short = is_shortage(refused)?;
+                    // Each move is one request, so what was posted of them is exact.
+                    let moves = refused.posted.min(built.requests);
+                    rewind(run, built.start, moves.into(), self.max_request_bytes);
                     // What was to wait for them is not posted, or not surely.
                     self.reads |= had_reads;
-                    let moves = built.whole_moves(refused.posted);
+                    self.free -= refused.posted;
                     self.silent = Mark {
                         cookie: run.cookie(),
-                        parts: self.silent.parts + moves,
+                        parts: self.silent.parts + u64::from(moves),
                         requests: self.silent.requests + refused.posted,
                         messages: self.silent.messages,
                     };
-                    self.free -= refused.posted;
-                    rewind(run, start, moves, self.max_request_bytes);
+                    check_shortage(refused)?;
+                    self.short = true;
                     return Ok(Posted::Part);
                 }
             }
@@ -177,37 +183,32 @@ impl Sender {
     /// - As [`Sender::post`].
     #[inline]
     unsafe fn build(&self, chain: &mut Chain, run: &mut Run<'_>, opcode: u32, room: usize) -> Built {
-        let mut built = Built::default();
+        let start = run.cursor();
         let mut at = 0;
         while at < room {
             let Some(one) = run.next_move(self.max_request_bytes) else { break };
             // SAFETY: keys of this backend, alive by the caller's word.
             let (here, there) = unsafe { (resolve(one.here_key, one.here), resolve(one.there_key, one.there)) };
-            if one.bytes <= here.1.min(there.1) {
-                #[expect(clippy::cast_possible_truncation, reason = "at most max_request_bytes, a u32")]
-                chain.set(at, opcode, (one.here, here.0), (one.there, there.0), one.bytes as u32);
-                at += 1;
-            } else {
-                // It crosses from one piece of a registration to the next. A request has one key a side, so it takes
-                // several; rare, and so large that its own chain is no loss: what is built so far goes first.
-                if at > 0 || room < MOST_PIECES {
-                    built.one_too_many = true;
-                    break;
+            #[expect(clippy::cast_possible_truncation, reason = "at most max_request_bytes, a u32")]
+            let bytes = one.bytes as u32;
+            let left = here.1.min(there.1);
+            if one.bytes > left {
+                // It crosses from one piece of a registration to the next, and a request has one key a side: what is
+                // built so far goes first, then as much of it as one piece holds, as a move of its own. Rare, and so
+                // large that a chain of its own is no loss.
+                rewind(run, start, at as u64, self.max_request_bytes);
+                if at == 0 && run.next_move(left).is_some() {
+                    #[expect(clippy::cast_possible_truncation, reason = "less than `one.bytes`")]
+                    chain.set(0, opcode, (one.here, here.0), (one.there, there.0), left as u32);
+                    at = 1;
                 }
-                // SAFETY: as above.
-                at = unsafe { split(chain, one, opcode) };
-                built.crossing = true;
-                built.moves = 1;
                 break;
             }
-            built.moves += 1;
+            chain.set(at, opcode, (one.here, here.0), (one.there, there.0), bytes);
+            at += 1;
         }
-        built.last_move = run.ended() && !built.one_too_many;
         #[expect(clippy::cast_possible_truncation, reason = "at most the length of a chain")]
-        {
-            built.requests = at as u32;
-        }
-        built
+        Built { start, requests: at as u32, last_move: run.ended() }
     }
 
     /// Adds what follows the last move, where it has room; gives whether it has.
@@ -281,7 +282,6 @@ impl Sender {
         }
         // SAFETY: the caller's word.
         unsafe { chain.post(pair, count) }?;
-        self.short = false;
         self.free -= mark.requests;
         if let Some(to) = &mut self.to {
             to.sent += u64::from(mark.messages);
@@ -325,18 +325,13 @@ impl Sender {
         // SAFETY: it names no memory of this side.
         match unsafe { self.ring_the_bell(pair, chain, mark, signal) } {
             Ok(()) => Ok(true),
-            Err(refused) => {
-                self.short = is_shortage(refused)?;
-                Ok(false)
-            }
+            Err(refused) => check_shortage(refused).map(|()| false),
         }
     }
 
     /// Gives the peer the credits it is owed, and reports what a partial post left silent.
     pub(crate) fn settle(&mut self, pair: &mut QueuePair, chain: &mut Chain) -> Result<(), Cause> {
-        // Of a move that takes several requests a device may take some, again and again: they are no part yet, and hold
-        // places all the same.
-        if self.silent.parts > 0 || self.silent.requests >= self.signal_every {
+        if self.silent.parts > 0 {
             self.mark(pair, chain)?;
         }
         if self.owed > 0 {
@@ -357,37 +352,25 @@ impl Sender {
         if let Some(to) = &mut self.to {
             to.pending -= mark.messages;
         }
+        self.freed |= mark.parts == 0;
         (mark.parts > 0).then_some(Raw::Completed { cookie: mark.cookie, parts: mark.parts })
     }
 }
 
-/// What stands in a chain.
-#[derive(Debug, Default)]
+/// What stands in a chain: a move in each request.
+#[derive(Debug)]
 struct Built {
+    /// Where the run stood before.
+    start: Cursor,
     requests: u32,
-    moves: u64,
     /// There is no move after these.
     last_move: bool,
-    /// The one move takes several requests.
-    crossing: bool,
-    /// A move was taken that is not in the chain.
-    one_too_many: bool,
-}
-
-impl Built {
-    /// How many moves are whole in the first `posted` requests.
-    fn whole_moves(&self, posted: u32) -> u64 {
-        match self.crossing {
-            true => u64::from(posted >= self.requests),
-            false => self.moves.min(posted.into()),
-        }
-    }
 }
 
 /// Whether the device lacks room now, which passes; otherwise the queue pair is broken.
-fn is_shortage(refused: Refused) -> Result<bool, Cause> {
+fn check_shortage(refused: Refused) -> Result<(), Cause> {
     match Errno::from_raw_os_error(refused.errno) {
-        Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS => Ok(true),
+        Errno::NOMEM | Errno::AGAIN | Errno::NOBUFS => Ok(()),
         _ => Err(Cause::Device { errno: refused.errno }),
     }
 }
@@ -398,24 +381,4 @@ fn rewind(run: &mut Run<'_>, start: Cursor, moves: u64, max_bytes: u64) {
     for _ in 0..moves {
         run.next_move(max_bytes);
     }
-}
-
-/// Cuts a move where either side's registration goes from piece to piece; gives how many requests it takes.
-///
-/// # Safety
-/// - As [`Sender::post`].
-unsafe fn split(chain: &mut Chain, one: Move, opcode: u32) -> usize {
-    let (mut at, mut done) = (0, 0);
-    while done < one.bytes {
-        let (here, there) = (one.here + done, one.there + done);
-        // SAFETY: the caller's word.
-        let ((here_key, here_left), (there_key, there_left)) =
-            unsafe { (resolve(one.here_key, here), resolve(one.there_key, there)) };
-        let bytes = (one.bytes - done).min(here_left).min(there_left);
-        #[expect(clippy::cast_possible_truncation, reason = "at most max_request_bytes, a u32")]
-        chain.set(at, opcode, (here, here_key), (there, there_key), bytes as u32);
-        at += 1;
-        done += bytes;
-    }
-    at
 }

@@ -1,9 +1,9 @@
 //! Registered memory, and what a key of core's stands for.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     ffi::c_uint,
     fmt, io,
+    mem::ManuallyDrop,
     os::fd::{AsRawFd, BorrowedFd},
     ptr::NonNull,
     slice,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use pegaflow_core::BackendError;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::{Device, abi::*};
 use crate::error::{failed, failed_so};
@@ -95,6 +96,28 @@ impl MemoryRegion {
     }
 }
 
+impl MemoryRegion {
+    /// Deregisters it.
+    ///
+    /// # Errors
+    /// Where the device does not let go: the memory must stay then.
+    pub(crate) fn release(self) -> Result<(), BackendError> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: registered with this device, and given back once: this value is not dropped.
+        let code = unsafe { (this.device.verbs.dereg_mr)(this.raw.as_ptr()) };
+        // SAFETY: read once, and this value is not dropped.
+        let device = unsafe { std::ptr::read(&raw const this.device) };
+        match code {
+            0 => Ok(()),
+            code => Err(failed(
+                "ibv_dereg_mr",
+                format_args!("with device {}", device.name()),
+                io::Error::from_raw_os_error(code.abs()),
+            )),
+        }
+    }
+}
+
 impl Drop for MemoryRegion {
     fn drop(&mut self) {
         // SAFETY: registered with this device, and given back once.
@@ -140,13 +163,13 @@ pub(crate) unsafe fn key_table<'a>(key: u64) -> &'a KeyTable {
     unsafe { &*address }
 }
 
-/// Zeroed memory of this process, registered: where messages come and go. Its alignment is a cache line.
+/// Zeroed memory of this process, registered: where messages come and go. A child of a fork does not have it.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    // Dropped first: deregistered, then freed.
+    /// Taken when this value is dropped.
     region: Option<MemoryRegion>,
     base: NonNull<u8>,
-    layout: Layout,
+    bytes: usize,
 }
 
 // SAFETY: owned memory; the NIC and this side's one engine touch it.
@@ -155,15 +178,22 @@ unsafe impl Send for Staging {}
 impl Staging {
     pub(crate) fn new(device: &Arc<Device>, bytes: usize) -> Result<Self, BackendError> {
         // Whole pages, so that registering does not pin a neighbour's.
-        const PAGE: usize = 4096;
-        let bytes = bytes.max(1).next_multiple_of(PAGE);
-        let layout = Layout::from_size_align(bytes, PAGE)
-            .map_err(|error| failed("memory for messages", error, io::ErrorKind::OutOfMemory.into()))?;
-        // SAFETY: the size is not 0.
-        let Some(base) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        let mut made = Self { region: None, base, layout };
+        let bytes = bytes.max(1).next_multiple_of(rustix::param::page_size());
+        let refused = |call, errno: rustix::io::Errno| failed(call, format_args!("of {bytes} bytes"), errno.into());
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
+        let base = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, access, MapFlags::PRIVATE) }
+            .map_err(|errno| refused("mmap", errno))?;
+        let Some(base) = NonNull::new(base.cast::<u8>()) else {
+            return Err(refused("mmap", rustix::io::Errno::FAULT));
+        };
+        let mut made = Self { region: None, base, bytes };
+        // A fork may give the parent new pages, and the NIC would go on with the old ones.
+        // SAFETY: exactly the range that was mapped above.
+        unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes, Advice::LinuxDontFork) }
+            .map_err(|errno| refused("madvise(MADV_DONTFORK)", errno))?;
         // No relaxed ordering: a message is read when its immediate is seen, by this processor.
-        // SAFETY: freed only after the region, see the drop.
+        // SAFETY: unmapped only after the region, see the drop.
         made.region = Some(unsafe { MemoryRegion::new(device, base.as_ptr(), bytes, false) }?);
         Ok(made)
     }
@@ -182,14 +212,14 @@ impl Staging {
 
     /// Copies out; the peer may write meanwhile, so what it gives is to be checked.
     pub(crate) fn read(&self, at: usize, to: &mut [u8]) {
-        assert!(at.checked_add(to.len()).is_some_and(|end| end <= self.layout.size()), "inside");
+        assert!(at.checked_add(to.len()).is_some_and(|end| end <= self.bytes), "inside");
         // SAFETY: inside, by the assertion; `to` is other memory.
         unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(at), to.as_mut_ptr(), to.len()) };
     }
 
     /// Copies in.
     pub(crate) fn write(&mut self, at: usize, from: &[u8]) {
-        assert!(at.checked_add(from.len()).is_some_and(|end| end <= self.layout.size()), "inside");
+        assert!(at.checked_add(from.len()).is_some_and(|end| end <= self.bytes), "inside");
         // SAFETY: inside, by the assertion. The NIC reads this place only after it is posted, and no request that
         // names it is under way: the caller has seen its completion.
         unsafe { slice::from_raw_parts_mut(self.base.as_ptr().add(at), from.len()) }.copy_from_slice(from);
@@ -198,8 +228,12 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.region = None;
-        // SAFETY: allocated with this layout, and no longer registered.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+        if let Some(Err(error)) = self.region.take().map(MemoryRegion::release) {
+            tracing::error!(%error, bytes = self.bytes, "memory for messages is kept: the device may still reach it");
+            return;
+        }
+        // SAFETY: mapped with this length, no longer registered, and nobody can reach it after this value.
+        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.bytes) };
+        debug_assert!(unmapped.is_ok(), "munmap of our own mapping: {unmapped:?}");
     }
 }

@@ -94,8 +94,8 @@ impl Domain for Misled {
         unsafe { self.inside.register(memory) }
     }
 
-    fn deregister(&self, key: LocalKey) {
-        self.inside.deregister(key);
+    fn deregister(&self, key: LocalKey) -> Result<(), BackendError> {
+        self.inside.deregister(key)
     }
 
     fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {

@@ -3,6 +3,7 @@
 //! `PEGAFLOW_SEED` repeats a run; `PEGAFLOW_SCHEDULE` replaces the schedule of the cases that have one, see `scenario`.
 
 mod devices;
+mod ends;
 mod errors;
 mod lies;
 mod order;
@@ -32,8 +33,16 @@ fn main() -> ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("PEGAFLOW_SECONDS", "0.2") };
     }
-    let plain =
-        [refusals::TESTS, errors::TESTS, order::TESTS, pieces::TESTS, lies::TESTS, scenario::TESTS, schedules::TESTS];
+    let plain = [
+        refusals::TESTS,
+        ends::TESTS,
+        errors::TESTS,
+        order::TESTS,
+        pieces::TESTS,
+        lies::TESTS,
+        scenario::TESTS,
+        schedules::TESTS,
+    ];
     let plain = plain.into_iter().flatten().map(|&(name, run): &Test| {
         Trial::test(name, move || {
             run();

@@ -97,8 +97,8 @@ impl Domain for Numbered {
         unsafe { self.inner.register(memory) }
     }
 
-    fn deregister(&self, key: LocalKey) {
-        self.inner.deregister(key);
+    fn deregister(&self, key: LocalKey) -> Result<(), BackendError> {
+        self.inner.deregister(key)
     }
 
     fn export(&self, key: LocalKey) -> Result<Parcel, BackendError> {
