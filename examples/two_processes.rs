@@ -45,10 +45,13 @@ fn send(session: &Session, pool: &Region) -> Result<(), Box<dyn Error>> {
     let (here, there, then, deadline) = (&[0, 1], &[7, 3], Then::Count(counter), soon());
     let batch = Batch { plan: &plan, planes: 0..1, here, there, then, deadline, tag: 1 };
     assert!(matches!(port.submit(channel, &batch)?, Submitted::Accepted(_)));
-    while !events.iter().any(|event| matches!(event, Event::Ended { tag: 1, .. })) {
+    let ended = loop {
         session.waiter().wait(&mut port, &mut events, soon());
-    }
-    println!("prefill: {:?}; decode: {}", events[0], child.wait()?);
+        if let Some(ended) = events.iter().find(|event| matches!(event, Event::Ended { tag: 1, .. })) {
+            break *ended;
+        }
+    };
+    println!("prefill: {ended:?}; decode: {}", child.wait()?);
     Ok(())
 }
 

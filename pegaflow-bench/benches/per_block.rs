@@ -3,9 +3,9 @@
 //! any wire.
 //!
 //! ```console
-//! cargo bench --bench per_block                      # nanoseconds a block of both, in turn
-//! cargo bench --bench per_block -- ours 1000         # 1,000 transfers and no more: for callgrind
-//! cargo bench --bench per_block -- raw 1000
+//! cargo bench -p pegaflow-bench --bench per_block                 # nanoseconds a block of both, in turn
+//! cargo bench -p pegaflow-bench --bench per_block -- ours 1000         # 1,000 transfers and no more: for callgrind
+//! cargo bench -p pegaflow-bench --bench per_block -- raw 1000
 //! ```
 //!
 //! `cargo xtask bench instructions` counts with it.

@@ -176,6 +176,18 @@ enum pf_cause_kind
    */
   PF_CAUSE_TRANSPORT = 7,
   /*
+   The peer's host or process has not answered for many seconds.
+   */
+  PF_CAUSE_PEER_SILENT = 8,
+  /*
+   This side could not complete its end of the channel; its log says why.
+   */
+  PF_CAUSE_NOT_JOINED = 9,
+  /*
+   A call to this side's device failed. `first`: its errno.
+   */
+  PF_CAUSE_DEVICE = 10,
+  /*
    Something that these bindings have no name for.
    */
   PF_CAUSE_OTHER = 65535,

@@ -173,6 +173,12 @@ pub enum pf_cause_kind {
     PF_CAUSE_GARBAGE = 6,
     /// The transport's error. `first`: its status, `second`: the vendor's code.
     PF_CAUSE_TRANSPORT = 7,
+    /// The peer's host or process has not answered for many seconds.
+    PF_CAUSE_PEER_SILENT = 8,
+    /// This side could not complete its end of the channel; its log says why.
+    PF_CAUSE_NOT_JOINED = 9,
+    /// A call to this side's device failed. `first`: its errno.
+    PF_CAUSE_DEVICE = 10,
     /// Something that these bindings have no name for.
     PF_CAUSE_OTHER = 0xffff,
 }
@@ -533,6 +539,9 @@ impl From<Cause> for pf_cause {
             }
             Cause::Garbage(place) => Self::new(kind::PF_CAUSE_GARBAGE, place, 0),
             Cause::Transport { status, vendor } => Self::new(kind::PF_CAUSE_TRANSPORT, status, vendor),
+            Cause::PeerSilent => Self::new(kind::PF_CAUSE_PEER_SILENT, 0, 0),
+            Cause::NotJoined => Self::new(kind::PF_CAUSE_NOT_JOINED, 0, 0),
+            Cause::Device { errno } => Self::new(kind::PF_CAUSE_DEVICE, errno.unsigned_abs(), 0),
             _ => Self::new(kind::PF_CAUSE_OTHER, 0, 0),
         }
     }

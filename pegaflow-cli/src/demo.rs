@@ -24,7 +24,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use pegaflow::{
     Class,
-    config::{BackendName, Config, HostPort, Role},
+    config::{Config, HostPort, Role},
     rendezvous::{RendezvousError, TcpBoard},
 };
 use pegaflow_metrics::Recorder;
@@ -130,7 +130,7 @@ pub(crate) struct Progress {
     pub(crate) layers_done: u64,
 }
 
-pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode, Failure> {
+pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure> {
     let model = Model::from_arguments(arguments)?;
     let (config, file) = load(arguments)?;
     let channel = |from: &str, to: &str| {
@@ -156,17 +156,17 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode, Failure> {
     if !arguments.json {
         introduce(&job, &config);
     }
-    let (mut nodes, board) = start(&job, &config, file.path(), arguments)?;
+    let (mut nodes, board) = start(&job, &config, file.path(), (arguments, verbose))?;
     let outcome = steer(&job, &board, &mut nodes, arguments.json);
     drop(nodes);
     let (prefilled, decoded) = outcome?;
     if let Some(wrong) = &decoded.wrong {
         let half = if wrong.half == 0 { "K" } else { "V" };
-        eprintln!(
+        crate::tell(&format!(
             "error: wrong byte: layer {}, {half}, block {} (page {} at decode), byte {}: expected {:#04x}, got {:#04x} \
              (round {})",
             wrong.layer, wrong.block, wrong.page, wrong.byte, wrong.expected, wrong.got, wrong.round
-        );
+        ));
         return Ok(ExitCode::from(1));
     }
     let prefilled = prefilled.ok_or("the prefill node gave no figures")?;
@@ -305,18 +305,18 @@ impl Drop for Nodes {
 }
 
 /// Makes sure that both nodes run, and posts the job on their boards.
-fn start(job: &Job, config: &Config, file: &Path, arguments: &DemoArgs) -> Result<(Nodes, TcpBoard), Failure> {
+fn start(job: &Job, config: &Config, file: &Path, arguments: (&DemoArgs, u8)) -> Result<(Nodes, TcpBoard), Failure> {
     let any: HostPort = "127.0.0.1:0".parse()?;
     let board = TcpBoard::start("demo", &any, config.addresses())?;
     let mut nodes = Nodes(Vec::new());
     for name in [&job.decode, &job.prefill] {
-        let running = arguments.config.is_some()
+        let running = arguments.0.config.is_some()
             && board.fetch_blocking(name, "pegaflow/address", None, Duration::from_millis(300)).is_ok();
-        if running && !arguments.json {
+        if running && !arguments.0.json {
             println!("node `{name}` runs already at {}", config.node(name)?.listen);
         }
         if !running {
-            nodes.0.push(spawn(name, file, arguments.backend)?);
+            nodes.0.push(spawn(name, file, arguments)?);
         }
     }
     let text = serde_json::to_vec(job)?;
@@ -338,10 +338,12 @@ fn start(job: &Job, config: &Config, file: &Path, arguments: &DemoArgs) -> Resul
     Ok((nodes, board))
 }
 
-fn spawn(name: &str, file: &Path, backend: Option<BackendName>) -> Result<Child, Failure> {
+fn spawn(name: &str, file: &Path, (arguments, verbose): (&DemoArgs, u8)) -> Result<Child, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["node", "--until-stdin-ends", "--name", name, "--config"]).arg(file);
-    if let Some(backend) = backend {
+    // What is said of a backend is said by the nodes.
+    command.args((0..verbose).map(|_| "-v"));
+    if let Some(backend) = arguments.backend {
         command.args(["--backend", backend.as_str()]);
     }
     // Its errors are told on this process's standard error; its standard input ends with this process.

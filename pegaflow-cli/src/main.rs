@@ -15,14 +15,20 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     start_tracing(arguments.verbose);
     let done = match arguments.command {
-        Command::Demo(demo) => demo::run(&demo),
+        Command::Demo(demo) => demo::run(&demo, arguments.verbose),
         Command::Node(node) => node::run(&node).map(|()| ExitCode::SUCCESS),
         Command::Config(config) => config::run(&config).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        tell(&format!("error: {error}"));
         ExitCode::from(1)
     })
+}
+
+/// Writes a line to standard error at once: the demo's nodes write to the same one, and lines are not to be mixed.
+fn tell(line: &str) {
+    // Nobody is left to be told where it fails.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
 }
 
 /// What a command ends with when it can't do its work; told on standard error, exit status 1.

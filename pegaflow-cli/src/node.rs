@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
         let job: Job = match serde_json::from_slice(&job.bytes) {
             Ok(job) => job,
             Err(error) => {
-                eprintln!("a job that this version does not understand: {error}");
+                crate::tell(&format!("a job that this version does not understand: {error}"));
                 continue;
             }
         };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::Command;
 
 use crate::command;
@@ -53,6 +54,8 @@ pub(crate) const VIRTUAL_HOSTS: Needs = Needs {
     of: "the virtual soft-RoCE hosts",
     list: &[
         Need { name: "x86-64 Linux", find: x86_64_linux, remedy: Remedy::None("the hosts are x86-64 Linux too") },
+        // Before anything is installed: other distributions have no such kernel package.
+        Need { name: "Debian", find: debian, remedy: Remedy::None("the hosts' kernel is Debian's linux-image-amd64") },
         // Their kernel is a package, downloaded and unpacked.
         Need {
             name: "apt-get",
@@ -78,6 +81,15 @@ pub(crate) const VIRTUAL_HOSTS: Needs = Needs {
         Need { name: "ibv_devinfo", find: || program("ibv_devinfo"), remedy: Remedy::Debian(&["ibverbs-utils"]) },
         Need { name: "rdma, ip, tc", find: || program("rdma"), remedy: Remedy::Debian(&["iproute2"]) },
         Need { name: "perftest", find: || program("ib_write_bw"), remedy: Remedy::Debian(&["perftest"]) },
+        // The foreign layer is compared with them, by a C program.
+        Need {
+            name: "verbs headers",
+            find: || {
+                Path::new("/usr/include/infiniband/verbs.h").exists().then(|| "/usr/include/infiniband".to_owned())
+            },
+            remedy: Remedy::Debian(&["libibverbs-dev"]),
+        },
+        Need { name: "C linker (cc)", find: c_linker, remedy: Remedy::Debian(&["gcc", "libc6-dev"]) },
     ],
 };
 
@@ -194,6 +206,13 @@ fn c_linker() -> Option<String> {
 
 fn x86_64_linux() -> Option<String> {
     cfg!(all(target_arch = "x86_64", target_os = "linux")).then(|| "yes".to_owned())
+}
+
+/// Its version, where this is Debian (os-release(5)).
+fn debian() -> Option<String> {
+    let told = fs::read_to_string("/etc/os-release").ok()?;
+    let value = |key: &str| told.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim_matches('"'));
+    (value("ID=")? == "debian").then(|| value("VERSION_ID=").unwrap_or("testing").to_owned())
 }
 
 fn program(name: &str) -> Option<String> {

@@ -15,8 +15,8 @@ const BACKEND: Backend = Backend::Rdma;
 struct Step {
     name: &'static str,
     limit_s: u32,
-    /// For bash. `$CONFORMANCE` is the suite's binary, `$BACKEND` the name of the backend it is for, `$PROGRAM` the
-    /// command line's.
+    /// For bash. `$CONFORMANCE` and `$LAYOUT` are the binaries of those tests, `$BACKEND` the name of the backend,
+    /// `$PROGRAM` the command line's binary.
     command: &'static str,
 }
 
@@ -29,6 +29,12 @@ const STEPS: &[Step] = &[
         limit_s: 120,
         command: "ibv_rc_pingpong -d rxe0 -g 1 -n 200 & sleep 2; \
             ibv_rc_pingpong -d rxe0 -g 1 -n 200 $PEGAFLOW_HOST_ADDR && wait $!",
+    },
+    // Ignored on machines without the headers; here they are needed.
+    Step {
+        name: "the foreign layer against the headers",
+        limit_s: 120,
+        command: "\"$LAYOUT\" | tee /tmp/said && grep -q 'ok. 1 passed' /tmp/said",
     },
     Step { name: "conformance", limit_s: 1200, command: "PEGAFLOW_REQUIRE=$BACKEND \"$CONFORMANCE\"" },
     // A file changes its backend and nothing else; the demo checks every byte.
@@ -63,11 +69,16 @@ pub(crate) fn name() -> String {
 /// Builds the suite, boots a host, and runs the steps there.
 pub(crate) fn run(kernel: &Kernel) -> Result<Tally, Error> {
     let package = format!("pegaflow-{}", BACKEND.name());
-    let (conformance, program) = build(&package)?;
+    let [conformance, layout, program] = build(&package)?;
     let folder = Path::new(ROOT).join(&package);
     let scratch = tempfile::tempdir().at(Path::new("a temporary folder"))?;
-    let own = [("CONFORMANCE", conformance), ("PROGRAM", program), ("BACKEND", BACKEND.name().to_owned())]
-        .map(|(name, value)| (name.to_owned(), value));
+    let own = [
+        ("CONFORMANCE", conformance),
+        ("LAYOUT", layout),
+        ("PROGRAM", program),
+        ("BACKEND", BACKEND.name().to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
     let plan = Plan {
         timeout: Duration::from_secs(
             STEPS.iter().map(|step| u64::from(step.limit_s)).sum::<u64>() + u64::from(SLACK_S),
@@ -99,15 +110,18 @@ fn arguments(steps: &[Step]) -> Vec<String> {
     words
 }
 
-/// Builds the conformance test of `package`, and the command line, and tells where their binaries lie.
-fn build(package: &str) -> Result<(String, String), Error> {
+/// Builds the tests of `package` that run there, and the command line, and tells where their binaries lie.
+fn build(package: &str) -> Result<[String; 3], Error> {
     println!();
     // Of the whole workspace, as the host tests are: for one package alone features differ, and much is built again.
-    let arguments =
-        ["test", "--no-run", "--workspace", "--test", "conformance", "--test", "command_line", "--all-features"];
-    let conformance = command::build(Target { package, kind: "test", name: "conformance" }, &arguments)?;
-    let program = command::build(Target { package: "pegaflow-cli", kind: "bin", name: "pegaflow" }, &arguments)?;
-    Ok((conformance, program))
+    let arguments = ["test", "--no-run", "--workspace", "--test=conformance", "--test=layout", "--test=command_line"];
+    let arguments = [&arguments[..], &["--all-features"]].concat();
+    let build = |package, kind, name| command::build(Target { package, kind, name }, &arguments);
+    Ok([
+        build(package, "test", "conformance")?,
+        build(package, "test", "layout")?,
+        build("pegaflow-cli", "bin", "pegaflow")?,
+    ])
 }
 
 #[cfg(test)]

@@ -234,6 +234,7 @@ fn killed_busy(context: &Context) {
     for polls in [0, 1, 20] {
         let mut pair = Pair::new(context);
         let mut other = Pair::new(context);
+        let copies = pair.capabilities().copies_in_poll;
         let (_here, _there, plan) = pair.blocks(Op::Write, 1 << 20, 8);
         let counter = pair.counter();
         let ids: Vec<u32> = (0..8).collect();
@@ -249,12 +250,15 @@ fn killed_busy(context: &Context) {
             pair.here.turn();
         }
         pair.peer.kill();
-        let state = pair.here.end_of_channel(pair.channel);
-        assert_eq!(state, State::Broken(Cause::PeerGone));
+        let State::Broken(cause) = pair.here.end_of_channel(pair.channel) else {
+            panic!("{:?}", pair.here.log.states);
+        };
+        // Of a process that ends its memory may go first: then a NIC is refused before the connection's end is seen.
+        let refused = !copies && matches!(cause, Cause::Transport { .. });
+        assert!(cause == Cause::PeerGone || refused, "{cause:?}");
         assert_eq!(pair.here.log.ends.len(), 40, "each ended once, before the channel");
         for end in &pair.here.log.ends {
-            let fits = matches!(end.outcome, Outcome::Done | Outcome::Failed(Cause::PeerGone));
-            assert!(fits, "{end:?}");
+            assert!(end.outcome == Outcome::Done || end.outcome == Outcome::Failed(cause), "{end:?}");
         }
         pair.here.quiet();
         let tally = pair.here.tally();

@@ -9,7 +9,7 @@ use pegaflow_rdma_stand_in::*;
 
 use crate::rig::*;
 
-const ROUNDS: u64 = 20_000;
+const ROUNDS: u64 = 2_000;
 
 /// Writes a word and tells of it, as often as the peer does; checks each word as it comes.
 fn exchange(own: &Side, peer_memory: u64, peer_key: u32) {
