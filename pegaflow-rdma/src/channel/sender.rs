@@ -197,9 +197,11 @@ impl Sender {
                 // built so far goes first, then as much of it as one piece holds, as a move of its own. Rare, and so
                 // large that a chain of its own is no loss.
                 rewind(run, start, at as u64, self.max_request_bytes);
-                if at == 0 && run.next_move(left).is_some() {
-                    #[expect(clippy::cast_possible_truncation, reason = "less than `one.bytes`")]
-                    chain.set(0, opcode, (one.here, here.0), (one.there, there.0), left as u32);
+                if at == 0
+                    && let Some(part) = run.next_move(left)
+                {
+                    #[expect(clippy::cast_possible_truncation, reason = "at most `one.bytes`")]
+                    chain.set(0, opcode, (part.here, here.0), (part.there, there.0), part.bytes as u32);
                     at = 1;
                 }
                 break;

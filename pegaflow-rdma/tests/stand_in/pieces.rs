@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     [
         ("moves_across_the_cuts", moves_across_the_cuts as fn() -> Option<String>),
         ("moves_across_the_cuts_in_parts", in_parts),
+        ("blocks_merged_across_a_cut", merged),
     ]
     .into_iter()
     .map(|(name, run)| {
@@ -112,6 +113,37 @@ fn across(schedule: &Schedule, change: impl Fn(&mut RdmaConfig)) -> Option<Strin
     }
     drop((pair, long_here, long_there));
     assert_eq!(names.each_ref().map(|name| counts(name).regions), [0, 0]);
+    None
+}
+
+/// Neighbours become one move, and the cut falls into the middle of one of them: what goes before it is less than what
+/// there is room for, since blocks are merged whole.
+fn merged() -> Option<String> {
+    const BLOCK: u64 = 1000;
+    let [here, there] = [(), ()].map(|()| testing::open(&config(&device(&Schedule::default()))).expect("a device"));
+    let mut pair = Pair::new(here, there);
+    let (bytes, how) = (8 * BLOCK, AllocateOptions::default());
+    let short = pair.here.node.allocate(bytes, &how).expect("memory");
+    let long = match pair.there.node.allocate(PIECE + bytes, &how) {
+        Ok(long) => long,
+        Err(error) => return Some(format!("no room for {} bytes: {error}", PIECE + bytes)),
+    };
+    let on = pair.connect(Class::Kv);
+    for (tag, before) in (0..).zip([500, 1000, 2500, 6999, 7001]) {
+        let start = PIECE - before;
+        let ranges: Vec<_> = (0..8).map(|block| (block * BLOCK, start + block * BLOCK, BLOCK)).collect();
+        let blocks = pair.spans(on, Op::Write, (&short, &long), &ranges);
+        let source = pattern(bytes, tag);
+        short.write(0, &source).expect("its whole");
+        long.write(start, &vec![0; source.len()]).expect("inside");
+        let (counter, id) = pair.counter(on);
+        pair.submit(on, &blocks, &[0, 1, 2, 3, 4, 5, 6, 7], Then::Count(id), tag);
+        pair.quiet(tag..tag + 1);
+        pair.until("its count", |_| (counter.value() == 1).then_some(()));
+        let mut got = vec![0; source.len()];
+        long.read(start, &mut got).expect("inside");
+        assert!(got == source, "{before} bytes before the cut");
+    }
     None
 }
 
