@@ -95,6 +95,10 @@ fn dial<S: Subscriber>(node: &Node, port: &mut Poller<S>) -> ChannelId {
     let mut up = 0;
     while up < 2 {
         let count = port.poll(&mut events);
+        if count == 0 {
+            // The control thread has the next step; valgrind runs one thread at a time.
+            std::thread::sleep(Duration::from_millis(1));
+        }
         for event in &events[..count] {
             match *event {
                 Event::Channel { state: State::Up { .. }, .. } => up += 1,
