@@ -114,11 +114,11 @@ impl Bounds {
     /// Checks what a backend has a limit of its own for: nothing is cut silently.
     pub(crate) fn check_against(&self, backend: &Capabilities) -> Result<(), OutOfRange> {
         let limits = [
-            ("message_bytes", self.message_bytes, 256, backend.max_message_bytes),
-            ("counters", self.counters, 1, backend.max_counters),
+            ("message_bytes", self.message_bytes, Self::MESSAGE_BYTES, backend.max_message_bytes),
+            ("counters", self.counters, Self::COUNTERS, backend.max_counters),
         ];
         match limits.into_iter().find(|(_, got, _, high)| got > high) {
-            Some((bound, got, low, high)) => Err(OutOfRange { bound, got, low, high }),
+            Some((bound, got, range, high)) => Err(OutOfRange { bound, got, low: *range.start(), high }),
             None => Ok(()),
         }
     }

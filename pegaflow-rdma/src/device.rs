@@ -124,16 +124,12 @@ fn state(number: u32) -> String {
 
 /// The entries of a port that are not empty. An index beyond what a queue pair can name is left out.
 fn table(device: &Device, port: u8, attributes: &PortAttributes) -> Vec<Gid> {
-    let indices = 0..u8::try_from(attributes.gids.saturating_sub(1)).unwrap_or(u8::MAX);
     let entry = |index: u8| {
         let entry = device.gid(port, index.into())?;
         let empty = entry.gid.raw == [0; 16];
         (!empty).then_some(Gid { index, raw: entry.gid.raw, kind: entry.gid_type })
     };
-    indices
-        .chain(std::iter::once(u8::try_from(attributes.gids.saturating_sub(1)).unwrap_or(u8::MAX)))
-        .filter_map(entry)
-        .collect()
+    (0..attributes.gids).map_while(|index| u8::try_from(index).ok()).filter_map(entry).collect()
 }
 
 const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];

@@ -37,7 +37,7 @@ pub(crate) struct RdmaEngine {
     open: Vec<LinkId>,
     /// Which of `open` is looked at first.
     turn: usize,
-    /// What `arm` found, for the next poll: the first `found.1` of these from `found.0` on.
+    /// What `arm` found, for the next poll, and which of it waits: from where on, and how many.
     found: Box<[Raw; FOUND]>,
     waiting: (usize, usize),
 }
@@ -69,13 +69,9 @@ impl RdmaEngine {
     fn link(&self, link: LinkId) -> Option<&Link> {
         self.links.get(link.index())?.as_ref()
     }
-
-    /// Looks at every link, beginning with another each time.
-    fn gather(&mut self, raw: &mut [Raw]) -> usize {
-        gather(&mut self.links, &mut self.tools, (&self.open, &mut self.turn), raw)
-    }
 }
 
+/// Looks at every open link, beginning with another each time.
 fn gather(
     links: &mut [Option<Link>],
     tools: &mut Tools,
@@ -136,7 +132,7 @@ impl Engine for RdmaEngine {
             raw[..taken].copy_from_slice(&self.found[from..from + taken]);
             self.waiting = (from + taken, count - taken);
         }
-        taken + self.gather(&mut raw[taken..])
+        taken + gather(&mut self.links, &mut self.tools, (&self.open, &mut self.turn), &mut raw[taken..])
     }
 
     fn message(&self, link: LinkId, slot: u32, bytes: u32) -> &[u8] {

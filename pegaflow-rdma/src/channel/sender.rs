@@ -306,26 +306,24 @@ impl Sender {
 
     /// Posts a signalled write of nothing, so that what was posted silently is reported; gives whether it went.
     fn mark(&mut self, pair: &mut QueuePair, chain: &mut Chain) -> Result<bool, Cause> {
-        let cookie = self.silent.cookie;
-        self.small(pair, chain, Mark { cookie, requests: 1, ..Mark::default() }, None, true)
+        self.post_empty(pair, chain, None)
     }
 
-    /// Posts a write of nothing, with or without an immediate; gives whether it went.
-    fn small(
+    /// Posts a write of nothing: with an immediate, or signalled. Gives whether it went.
+    fn post_empty(
         &mut self,
         pair: &mut QueuePair,
         chain: &mut Chain,
-        mark: Mark,
         immediate: Option<Immediate>,
-        signal: bool,
     ) -> Result<bool, Cause> {
         let (Some(to), true) = (&self.to, self.free > 0) else { return Ok(false) };
         chain.set_empty(0, (to.ring, to.ring_key));
         if let Some(immediate) = immediate {
             chain.immediate(0, immediate.to_bits());
         }
+        let mark = Mark { cookie: self.silent.cookie, requests: 1, ..Mark::default() };
         // SAFETY: it names no memory of this side.
-        match unsafe { self.ring_the_bell(pair, chain, mark, signal) } {
+        match unsafe { self.ring_the_bell(pair, chain, mark, immediate.is_none()) } {
             Ok(()) => Ok(true),
             Err(refused) => check_shortage(refused).map(|()| false),
         }
@@ -336,12 +334,8 @@ impl Sender {
         if self.silent.parts > 0 {
             self.mark(pair, chain)?;
         }
-        if self.owed > 0 {
-            let credits = Immediate::Credits(self.owed);
-            let mark = Mark { cookie: self.silent.cookie, requests: 1, ..Mark::default() };
-            if self.small(pair, chain, mark, Some(credits), false)? {
-                self.owed = 0;
-            }
+        if self.owed > 0 && self.post_empty(pair, chain, Some(Immediate::Credits(self.owed)))? {
+            self.owed = 0;
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 use std::{
     ffi::c_uint,
     fmt, io,
-    mem::ManuallyDrop,
     os::fd::{AsRawFd, BorrowedFd},
     ptr::NonNull,
     slice,
@@ -20,6 +19,7 @@ use crate::error::{failed, failed_so};
 pub(crate) struct MemoryRegion {
     device: Arc<Device>,
     raw: NonNull<ibv_mr>,
+    given_back: bool,
 }
 
 // SAFETY: an immutable handle; deregistration may run on any thread.
@@ -65,7 +65,7 @@ impl MemoryRegion {
 
     fn made(device: &Arc<Device>, raw: *mut ibv_mr, bytes: usize, call: &str) -> Result<Self, BackendError> {
         if let Some(raw) = NonNull::new(raw) {
-            return Ok(Self { device: Arc::clone(device), raw });
+            return Ok(Self { device: Arc::clone(device), raw, given_back: false });
         }
         let error = io::Error::last_os_error();
         let limit = memlock_limit();
@@ -94,36 +94,35 @@ impl MemoryRegion {
         // SAFETY: as above.
         unsafe { self.raw.as_ref() }.rkey
     }
-}
 
-impl MemoryRegion {
     /// Deregisters it.
     ///
     /// # Errors
     /// Where the device does not let go: the memory must stay then.
-    pub(crate) fn release(self) -> Result<(), BackendError> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: registered with this device, and given back once: this value is not dropped.
-        let code = unsafe { (this.device.verbs.dereg_mr)(this.raw.as_ptr()) };
-        // SAFETY: read once, and this value is not dropped.
-        let device = unsafe { std::ptr::read(&raw const this.device) };
-        match code {
+    pub(crate) fn release(mut self) -> Result<(), BackendError> {
+        self.give_back()
+    }
+
+    /// Deregisters it once: what is tried again is given back already, or for good the device's.
+    fn give_back(&mut self) -> Result<(), BackendError> {
+        if std::mem::replace(&mut self.given_back, true) {
+            return Ok(());
+        }
+        // SAFETY: registered with this device, and given back once.
+        match unsafe { (self.device.verbs.dereg_mr)(self.raw.as_ptr()) } {
             0 => Ok(()),
-            code => Err(failed(
-                "ibv_dereg_mr",
-                format_args!("with device {}", device.name()),
-                io::Error::from_raw_os_error(code.abs()),
-            )),
+            code => {
+                let what = format_args!("with device {}", self.device.name());
+                Err(failed("ibv_dereg_mr", what, io::Error::from_raw_os_error(code.abs())))
+            }
         }
     }
 }
 
 impl Drop for MemoryRegion {
     fn drop(&mut self) {
-        // SAFETY: registered with this device, and given back once.
-        let code = unsafe { (self.device.verbs.dereg_mr)(self.raw.as_ptr()) };
-        if code != 0 {
-            tracing::error!(device = self.device.name(), code, "ibv_dereg_mr failed: the memory stays registered");
+        if let Err(error) = self.give_back() {
+            tracing::error!(%error, "memory stays registered");
         }
     }
 }
