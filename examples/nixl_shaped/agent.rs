@@ -223,6 +223,7 @@ impl Agent {
         Ok(match self.port.submit(*channel, &batch)? {
             Submitted::Accepted(id) => Phase::Moving(id),
             Submitted::Full(_) => Phase::Waiting,
+            Submitted::Revoked => return Err("the peer has taken its memory back".into()),
         })
     }
 

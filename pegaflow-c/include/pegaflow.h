@@ -70,6 +70,14 @@ enum pf_status
    */
   PF_SHORT_BUFFER = 6,
   /*
+   Nothing was taken: the peer has taken the plan's grant back.
+   */
+  PF_REVOKED = 7,
+  /*
+   Nothing was asked: as many revokes are under way on the channel as it holds. Poll, and ask again.
+   */
+  PF_FULL_REVOKES = 8,
+  /*
    A NULL or misaligned pointer, a text that is not UTF-8, a number that names nothing, a struct of another version.
    */
   PF_BAD_ARGUMENT = -1,
@@ -188,6 +196,18 @@ enum pf_cause_kind
    */
   PF_CAUSE_DEVICE = 10,
   /*
+   This side fenced the channel.
+   */
+  PF_CAUSE_FENCED = 11,
+  /*
+   The peer fenced the channel.
+   */
+  PF_CAUSE_PEER_FENCED = 12,
+  /*
+   The peer has taken the grant back; the channel lives.
+   */
+  PF_CAUSE_REVOKED = 13,
+  /*
    Something that these bindings have no name for.
    */
   PF_CAUSE_OTHER = 65535,
@@ -257,6 +277,10 @@ enum pf_event_kind
    `of.channel`: the state of a channel changed.
    */
   PF_EVENT_CHANNEL = 5,
+  /*
+   `of.revoked`: what is proven of a grant that was taken back.
+   */
+  PF_EVENT_REVOKED = 6,
   /*
    Something that these bindings have no name for.
    */
@@ -918,6 +942,24 @@ typedef struct pf_counted {
 } pf_counted;
 
 /*
+ `PF_EVENT_REVOKED`
+ */
+typedef struct pf_revoked {
+  /*
+   From whose peer.
+   */
+  pf_channel channel;
+  /*
+   The grant's epoch.
+   */
+  uint64_t epoch;
+  /*
+   `PF_REVOKED_*`.
+   */
+  uint32_t how;
+} pf_revoked;
+
+/*
  The part of an event that its kind names.
  */
 typedef union pf_event_of {
@@ -941,6 +983,10 @@ typedef union pf_event_of {
    `PF_EVENT_CHANNEL`
    */
   struct pf_channel_state channel;
+  /*
+   `PF_EVENT_REVOKED`
+   */
+  struct pf_revoked revoked;
   /*
    Room for what comes.
    */
@@ -1275,6 +1321,15 @@ pf_status pf_counter_id(const struct pf_counter *counter, uint32_t *id);
 pf_status pf_counter_value(const struct pf_counter *counter, uint64_t *value);
 
 /*
+ Tells how many transfers that were to be counted will not be: cancelled by their sender, or past their deadline. Any
+ thread, never blocks.
+
+ # Safety
+ - Pointers are as the head of the header says.
+ */
+pf_status pf_counter_aborted(const struct pf_counter *counter, uint64_t *value);
+
+/*
  Retires a counter: what comes late finds none and changes nothing.
 
  # Safety
@@ -1353,6 +1408,35 @@ int pf_port_cancel(const struct pf_port *port, pf_transfer transfer);
  - Pointers are as the head of the header says.
  */
 pf_status pf_port_close(const struct pf_port *port, pf_channel channel);
+
+/*
+ Breaks a channel, so that everything on this side becomes quiet: what is in flight fails with `PF_CAUSE_FENCED`.
+
+ # Safety
+ - Pointers are as the head of the header says.
+ */
+pf_status pf_port_fence(const struct pf_port *port, pf_channel channel);
+
+/*
+ Takes a grant back from the peer of a channel; without an answer within `fence_after_ns` the channel is fenced. One
+ `PF_EVENT_REVOKED` says what is proven. `PF_FULL_REVOKES` where nothing was asked.
+
+ # Safety
+ - Pointers are as the head of the header says.
+ */
+pf_status pf_port_revoke(const struct pf_port *port,
+                         const struct pf_grant *grant,
+                         pf_channel channel,
+                         uint64_t fence_after_ns);
+
+/*
+ After `PF_REVOKED_UNPROVEN`: puts fresh zeroed memory below the grant's regions, at the same addresses. It is then told
+ as `PF_REVOKED_FENCED`; what was in the memory is lost.
+
+ # Safety
+ - Pointers are as the head of the header says.
+ */
+pf_status pf_port_revoke_swap(const struct pf_port *port, const struct pf_grant *grant, pf_channel channel);
 
 /*
  Prepares to sleep. `PF_READY`: poll now. `PF_OK`: wait until the descriptor is readable or `until_ns` has come

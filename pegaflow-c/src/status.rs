@@ -26,6 +26,10 @@ pub enum pf_status {
     PF_READY = 5,
     /// The caller's buffer is too short; the length that is needed is told, and nothing was copied.
     PF_SHORT_BUFFER = 6,
+    /// Nothing was taken: the peer has taken the plan's grant back.
+    PF_REVOKED = 7,
+    /// Nothing was asked: as many revokes are under way on the channel as it holds. Poll, and ask again.
+    PF_FULL_REVOKES = 8,
     /// A NULL or misaligned pointer, a text that is not UTF-8, a number that names nothing, a struct of another version.
     PF_BAD_ARGUMENT = -1,
     /// The program broke a rule that it could have known; nothing was done.

@@ -3,8 +3,8 @@
 use std::{fmt, mem::offset_of};
 
 use pegaflow::{
-    Capabilities, Cause, ChannelId, Class, Event, ForeignMemory, Op, Outcome, PageSize, Piece, Plane, Refusal, Slot,
-    Span, State,
+    Capabilities, Cause, ChannelId, Class, Event, ForeignMemory, Op, Outcome, PageSize, Piece, Plane, Refusal, Revoked,
+    Slot, Span, State,
 };
 
 use crate::{ffi::pf_plan, ffi::pf_region, status::Failure};
@@ -121,6 +121,8 @@ pub enum pf_event_kind {
     PF_EVENT_COUNTERS = 4,
     /// `of.channel`: the state of a channel changed.
     PF_EVENT_CHANNEL = 5,
+    /// `of.revoked`: what is proven of a grant that was taken back.
+    PF_EVENT_REVOKED = 6,
     /// Something that these bindings have no name for.
     PF_EVENT_OTHER = 0xffff,
 }
@@ -179,6 +181,12 @@ pub enum pf_cause_kind {
     PF_CAUSE_NOT_JOINED = 9,
     /// A call to this side's device failed. `first`: its errno.
     PF_CAUSE_DEVICE = 10,
+    /// This side fenced the channel.
+    PF_CAUSE_FENCED = 11,
+    /// The peer fenced the channel.
+    PF_CAUSE_PEER_FENCED = 12,
+    /// The peer has taken the grant back; the channel lives.
+    PF_CAUSE_REVOKED = 13,
     /// Something that these bindings have no name for.
     PF_CAUSE_OTHER = 0xffff,
 }
@@ -265,6 +273,30 @@ pub struct pf_channel_state {
     pub cause: pf_cause,
 }
 
+/// What is known of a grant that was taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum pf_how_revoked {
+    /// The peer uses it no more; the memory may be used again.
+    PF_REVOKED_ACKNOWLEDGED = 0,
+    /// The channel is down, and nothing of the peer's comes through; the memory may be used again.
+    PF_REVOKED_FENCED = 1,
+    /// The peer's processor may still write: the memory is not to be used until a second event.
+    PF_REVOKED_UNPROVEN = 2,
+}
+
+/// `PF_EVENT_REVOKED`
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct pf_revoked {
+    /// From whose peer.
+    pub channel: pf_channel,
+    /// The grant's epoch.
+    pub epoch: u64,
+    /// `PF_REVOKED_*`.
+    pub how: u32,
+}
+
 /// The part of an event that its kind names.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -279,6 +311,8 @@ pub union pf_event_of {
     pub counters: pf_counted,
     /// `PF_EVENT_CHANNEL`
     pub channel: pf_channel_state,
+    /// `PF_EVENT_REVOKED`
+    pub revoked: pf_revoked,
     /// Room for what comes.
     pub reserved: [u64; 7],
 }
@@ -542,6 +576,9 @@ impl From<Cause> for pf_cause {
             Cause::PeerSilent => Self::new(kind::PF_CAUSE_PEER_SILENT, 0, 0),
             Cause::NotJoined => Self::new(kind::PF_CAUSE_NOT_JOINED, 0, 0),
             Cause::Device { errno } => Self::new(kind::PF_CAUSE_DEVICE, errno.unsigned_abs(), 0),
+            Cause::Fenced => Self::new(kind::PF_CAUSE_FENCED, 0, 0),
+            Cause::PeerFenced => Self::new(kind::PF_CAUSE_PEER_FENCED, 0, 0),
+            Cause::Revoked => Self::new(kind::PF_CAUSE_REVOKED, 0, 0),
             _ => Self::new(kind::PF_CAUSE_OTHER, 0, 0),
         }
     }
@@ -590,6 +627,15 @@ impl From<Event> for pf_event {
             Event::Channel { channel, state } => {
                 of.channel = pf_channel_state::new(channel, state);
                 pf_event_kind::PF_EVENT_CHANNEL
+            }
+            Event::Revoked { channel, epoch, how } => {
+                let how = match how {
+                    Revoked::Acknowledged => pf_how_revoked::PF_REVOKED_ACKNOWLEDGED,
+                    Revoked::Fenced => pf_how_revoked::PF_REVOKED_FENCED,
+                    Revoked::Unproven => pf_how_revoked::PF_REVOKED_UNPROVEN,
+                };
+                of.revoked = pf_revoked { channel: channel.to_bits(), epoch, how: how as u32 };
+                pf_event_kind::PF_EVENT_REVOKED
             }
             _ => pf_event_kind::PF_EVENT_OTHER,
         };

@@ -1,6 +1,7 @@
 //! The peer of a case: a node and a port of its own, doing what it is told.
 
 pub(crate) mod loops;
+mod storm;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,9 +11,10 @@ use std::{
 };
 
 use pegaflow_core::{
-    Audience, ChannelId, Class, Counter, CounterId, Grant, Node, Op, Port, Region, State, Then, Window,
+    Audience, ChannelId, Class, Counter, CounterId, Grant, Node, Op, Port, Region, Revoking, State, Then, Window,
 };
 
+use self::storm::Storm;
 use crate::{
     Backend,
     protocol::{Command, Reply, What},
@@ -53,6 +55,9 @@ pub(crate) fn serve(backend: Backend, commands: &Receiver<Command>, mut reply: i
 fn next(agent: &mut Agent, commands: &Receiver<Command>) -> Result<Command, RecvTimeoutError> {
     if agent.polling && agent.side.port.is_some() {
         let busy = agent.side.turn() > 0;
+        if let Some(storm) = &mut agent.storm {
+            storm.blow(&mut agent.side);
+        }
         commands.recv_timeout(if busy { Duration::ZERO } else { PAUSE })
     } else {
         commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -74,6 +79,7 @@ struct Agent {
     grants: Handles<Grant>,
     counters: Handles<Counter>,
     held: Vec<Arrived>,
+    storm: Option<Storm>,
 }
 
 impl Agent {
@@ -86,6 +92,7 @@ impl Agent {
             grants: Handles::default(),
             counters: Handles::default(),
             held: Vec::new(),
+            storm: None,
         }
     }
 
@@ -132,6 +139,16 @@ impl Agent {
                 }
             }
             Command::Value { counter } => return Reply::Value(self.counters.get(counter).value()),
+            Command::Aborted { counter } => return Reply::Value(self.counters.get(counter).aborted()),
+            Command::Revoke { grant, channel } => {
+                let channel = self.channel(channel);
+                let asked = self.side.port().revoke(self.grants.get(grant), channel, 10 * PATIENCE);
+                assert_eq!(asked, Ok(Revoking::Asked));
+            }
+            Command::WaitRevoked { grant } => {
+                let how = self.side.revoked(self.grants.get(grant).epoch(), None);
+                return Reply::Text(format!("{how:?}"));
+            }
             Command::WaitCounter { counter, at_least } => {
                 let counter = self.counters.get(counter);
                 let value = self.side.until(&format!("a counter to be {at_least}"), |_| {
@@ -156,6 +173,14 @@ impl Agent {
             Command::Close { channel } => {
                 let channel = self.channel(channel);
                 self.side.port().close(channel).expect("a channel of this port");
+            }
+            Command::Storm { channel, grant, block_bytes, counter } => {
+                let channel = self.channel(channel);
+                self.storm = Some(Storm::new(&mut self.side, channel, &grant, (block_bytes, counter)));
+            }
+            Command::StormIs => {
+                let storm = self.storm.as_ref().expect("a storm");
+                return Reply::Text(storm.state().to_owned());
             }
             Command::Drop(what) => self.drop(what),
             Command::Polling(on) => self.polling = on,

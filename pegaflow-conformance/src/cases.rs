@@ -1,5 +1,6 @@
 //! The cases, by theme. Each says which promise it holds.
 
+mod aborting;
 mod after_data;
 mod back_pressure;
 mod capabilities;
@@ -8,10 +9,12 @@ mod connecting;
 mod counters;
 mod drops;
 mod ends;
+mod fencing;
 mod figures;
 mod memory_misuse;
 mod misuse;
 mod model;
+mod revoking;
 mod sizes;
 mod steady;
 
@@ -58,6 +61,9 @@ pub(crate) const CASES: &[&[Case]] = &[
     memory_misuse::CASES,
     drops::CASES,
     ends::CASES,
+    aborting::CASES,
+    fencing::CASES,
+    revoking::CASES,
     connecting::CASES,
     closing::CASES,
     counters::CASES,

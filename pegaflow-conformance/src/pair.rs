@@ -114,6 +114,32 @@ impl Pair {
         }
     }
 
+    /// Gives a command that the agent fails to do, polling here meanwhile; gives what it said.
+    #[track_caller]
+    pub(crate) fn refused(&mut self, command: Command) -> String {
+        self.peer.begin(command);
+        let begin = Instant::now();
+        loop {
+            if let Some(said) = self.peer.failure_within(Duration::from_micros(50)) {
+                return said;
+            }
+            self.here.turn();
+            assert!(begin.elapsed() < 2 * self.here.patience, "no answer from the agent");
+        }
+    }
+
+    /// Asks until `look` finds something.
+    #[track_caller]
+    pub(crate) fn call_until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let begin = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(begin.elapsed() < self.here.patience, "waited {:?} for {what}", self.here.patience);
+        }
+    }
+
     /// A command that is answered by a number.
     #[track_caller]
     pub(crate) fn value(&mut self, command: Command) -> u64 {

@@ -114,6 +114,17 @@ impl Peer {
         }
     }
 
+    /// What the agent said of the last command, which it was not to do, if that comes within `wait`.
+    #[track_caller]
+    pub(crate) fn failure_within(&mut self, wait: Duration) -> Option<String> {
+        match self.replies.recv_timeout(wait) {
+            Ok(Reply::Failed(why)) => Some(why),
+            Ok(reply) => panic!("{reply:?} for a refusal"),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the agent has ended"),
+        }
+    }
+
     /// The answer to the last command. The agent's own waits are bounded; this bound is above theirs.
     #[track_caller]
     pub(crate) fn answer(&mut self) -> Reply {

@@ -13,12 +13,14 @@ pub(crate) struct Limits {
     pub(crate) messages: u32,
     pub(crate) message_bytes: u32,
     pub(crate) counters: u32,
+    /// `NodeOptions::fence_after` of every class.
+    pub(crate) fence_after_ms: Option<u64>,
 }
 
 impl Limits {
     /// Small enough to be reached, large enough not to be in the way.
     pub(crate) const USUAL: Self =
-        Self { transfers: 64, blocks: 4096, messages: 16, message_bytes: 1024, counters: 32 };
+        Self { transfers: 64, blocks: 4096, messages: 16, message_bytes: 1024, counters: 32, fence_after_ms: None };
 
     pub(crate) fn bounds(self) -> Bounds {
         Bounds {
@@ -88,6 +90,12 @@ pub(crate) enum Command {
     Counter { channel: u32 },
     /// `Value` of a counter, without a poll.
     Value { counter: u32 },
+    /// `Value`: the aborts of a counter, without a poll.
+    Aborted { counter: u32 },
+    /// Take a grant back from the peer of a channel, with time enough for him to answer.
+    Revoke { grant: u32, channel: u32 },
+    /// `Text`: what that proved.
+    WaitRevoked { grant: u32 },
     /// Wait until a counter has at least this value: `Value`.
     WaitCounter { counter: u32, at_least: u64 },
     /// Wait for so many messages: `Messages`. They stay held unless `release`.
@@ -98,6 +106,11 @@ pub(crate) enum Command {
     Send { channel: u32, message: Vec<u8> },
     /// Close a channel.
     Close { channel: u32 },
+    /// Import a grant of one window, and write it over and over from now on, whenever the port is polled: in blocks of so
+    /// many bytes, each write followed by a count where a counter is given.
+    Storm { channel: u32, grant: Vec<u8>, block_bytes: u32, counter: Option<u32> },
+    /// `Text`: how the storm stands. `blowing`, `revoked` where the owner took the grant back, or `over` with its channel.
+    StormIs,
     /// Drop a handle.
     Drop(What),
     /// Poll between commands, or do not.

@@ -9,7 +9,7 @@ use std::{
 
 use pegaflow_core::{
     AllocateOptions, ApiMisuse, Armed, Batch, ChannelId, Class, Event, Node, NodeOptions, Op, Outcome, Piece, Plan,
-    Plane, Poller, Port, Region, Remote, Shape, Slot, State, Submitted, Table, Then, TransferId, Window,
+    Plane, Poller, Port, Region, Remote, Revoked, Shape, Slot, State, Submitted, Table, Then, TransferId, Window,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -47,6 +47,8 @@ pub(crate) struct Log {
     pub(crate) ends: Vec<End>,
     pub(crate) messages: VecDeque<Arrived>,
     pub(crate) states: Vec<(ChannelId, State)>,
+    /// What revokes proved: the grant's epoch, and how.
+    pub(crate) revoked: Vec<(u64, Revoked)>,
     ended: HashSet<TransferId>,
     unquiet: HashSet<TransferId>,
 }
@@ -70,6 +72,12 @@ impl Log {
             Event::Channel { channel, state } => {
                 assert!(!self.over(channel), "{channel} is {} after its end", state.name());
                 self.states.push((channel, state));
+            }
+            Event::Revoked { epoch, how, .. } => {
+                let before = self.revoked.iter().rev().find(|(of, _)| *of == epoch).map(|(_, how)| *how);
+                let fits = before.is_none() || (before == Some(Revoked::Unproven) && how == Revoked::Fenced);
+                assert!(fits, "the revoke of epoch {epoch} is {how:?} after {before:?}");
+                self.revoked.push((epoch, how));
             }
             _ => {}
         }
@@ -105,6 +113,7 @@ impl Side {
         let mut options = NodeOptions::new(name);
         options.runtime_dir = dir.to_owned();
         options.bounds = [limits.bounds(); 3];
+        options.fence_after = [limits.fence_after_ms.map(Duration::from_millis); 3];
         let node = Node::new(domain, options).expect("a node in a fresh folder");
         let port = node.port(Tally::default()).expect("a port");
         Self { node: Some(node), port: Some(port), log: Log::default(), patience: backend.patience }
@@ -160,6 +169,15 @@ impl Side {
     #[track_caller]
     pub(crate) fn end_of_channel(&mut self, channel: ChannelId) -> State {
         self.until("a channel to end", |side| side.log.over(channel).then(|| side.log.state(channel)).flatten())
+    }
+
+    /// Waits until a revoke has proved something, or something else than before.
+    #[track_caller]
+    pub(crate) fn revoked(&mut self, epoch: u64, other_than: Option<Revoked>) -> Revoked {
+        self.until("what a revoke proves", |side| {
+            let last = side.log.revoked.iter().rev().find(|(of, _)| *of == epoch);
+            last.map(|(_, how)| *how).filter(|how| Some(*how) != other_than)
+        })
     }
 
     /// Waits for the end of the transfer with this tag.
@@ -239,6 +257,7 @@ impl Side {
             match side.try_submit(on, plan, ids, then, tag).expect("a batch without fault") {
                 Submitted::Accepted(id) => Some(id),
                 Submitted::Full(_) => None,
+                Submitted::Revoked => panic!("nobody revokes"),
             }
         })
     }
@@ -250,6 +269,7 @@ impl Side {
             match side.port().send(on, message, far(), tag).expect("a message without fault") {
                 Submitted::Accepted(id) => Some(id),
                 Submitted::Full(_) => None,
+                Submitted::Revoked => panic!("nobody revokes"),
             }
         })
     }

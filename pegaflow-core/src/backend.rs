@@ -9,8 +9,11 @@ use std::{
     time::Instant,
 };
 
-pub use crate::run::{Cursor, Follow, Move, Run};
 use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, Kind, Link, Meets};
+pub use crate::{
+    reaper::Reaper,
+    run::{Cursor, Follow, Move, Run},
+};
 
 /// What a registration is known by on this side: whatever the engine needs beside an address to reach the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -116,11 +119,25 @@ pub trait Domain: Send + Sync {
     /// A parcel that does not hold what it should; it comes from another process and is not to be trusted.
     fn import(&self, parcel: Parcel, bytes: u64) -> Result<Imported, BackendError>;
 
-    /// An engine for one port.
+    /// Puts `memory` in the place of what a registration was made for: same length, same address, a new file below. Peers
+    /// that have imported the registration keep the old file, and reach nothing of this side's any more. Asked only where
+    /// [`Capabilities::revoke_swap`] says so.
+    ///
+    /// # Errors
+    /// Where it can't be done; the registration is then as it was.
+    ///
+    /// # Safety
+    /// - As [`Domain::register`].
+    unsafe fn swap(&self, key: LocalKey, memory: &Memory<'_>) -> Result<(), BackendError> {
+        let _ = (key, memory);
+        Err(BackendError::new(self.capabilities().backend, "it can't put other memory below a registration"))
+    }
+
+    /// An engine for one port. What is slow and need not be waited for goes to the `reaper`.
     ///
     /// # Errors
     /// Whatever the device says.
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError>;
+    fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError>;
 
     /// A non-blocking descriptor that is readable when the device has something to say of itself: a port went down, a
     /// queue pair failed. Asked once for each node that is made on this domain; `None` where the device never speaks.
@@ -185,6 +202,21 @@ pub enum Raw {
         link: Link,
         /// Messages.
         messages: u32,
+    },
+    /// So many counted transfers of the peer's will not be counted ([`Follow::Abort`]), since this was said last.
+    Aborted {
+        /// Which link.
+        link: Link,
+        /// Aborts.
+        aborts: u64,
+    },
+    /// A link that was closed is down. Said once, after [`Engine::close`], and the last of that link.
+    Closed {
+        /// Which link.
+        link: Link,
+        /// Whether it is proven that nothing which this side was asked for touches memory any more. If not, core keeps that
+        /// memory for good.
+        quiet: bool,
     },
 }
 
@@ -264,11 +296,14 @@ pub trait Engine: Send {
         Work::default()
     }
 
-    /// Takes a link down: when it returns, nothing that this side was asked for touches memory any more, and nothing
-    /// more is reported of it, not even what was complete already. Messages that were reported stay readable, and may
-    /// be released. What a peer's own copier does to granted memory meanwhile is not stopped by it.
+    /// Begins to take a link down, whatever state it is in, and returns at once: what is slow runs on the reaper. From
+    /// here on nothing more is reported of it, not even what was complete already, but one [`Raw::Closed`], in a later
+    /// [`Engine::poll`]; a port that sleeps is woken for it. Messages that were reported stay readable, and may be
+    /// released.
+    ///
+    /// With [`Capabilities::fence_is_proof`] that also means that nothing of the peer's lands on this side any more.
     fn close(&mut self, link: Link);
 
-    /// Frees the rest of a closed link; its number may be opened again.
+    /// Frees the rest of a link of which [`Raw::Closed`] was said; its number may be opened again.
     fn forget(&mut self, link: Link);
 }

@@ -26,6 +26,12 @@ pub struct Capabilities {
     pub copies_in_poll: bool,
     /// Whether imported windows are mapped into this process, see [`Remote::mapped`](crate::Remote::mapped).
     pub maps_peer_memory: bool,
+    /// Whether taking a channel down on this side keeps out whatever its peer still has on the way to granted memory. Where
+    /// it does not, a revoke that the peer does not answer ends [`Revoked::Unproven`](crate::Revoked::Unproven).
+    pub fence_is_proof: bool,
+    /// Whether granted memory can be put aside, with fresh memory in its place:
+    /// [`Port::revoke_swap`](crate::Port::revoke_swap).
+    pub revoke_swap: bool,
     /// Ordered paths of one channel; `1..=8`.
     pub lanes: u8,
     /// Most channels of one port.
@@ -65,6 +71,8 @@ impl Capabilities {
             copies_in_poll: false,
             maps_peer_memory: false,
             meets: Meets::OneHost,
+            fence_is_proof: false,
+            revoke_swap: false,
             lanes: 1,
             max_channels: 1,
             max_message_bytes: 256,

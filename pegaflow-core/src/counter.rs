@@ -1,8 +1,8 @@
 //! Counters: +1 after data, in fixed memory, never full.
 //!
-//! A counter lives at the receiver, one cell per lane: 12 bits of generation above 52 bits of count. Whoever carries
-//! the increment (the peer over shared memory, or this side's engine when the immediate arrives) adds to the cell of
-//! its lane; the value is the minimum over the lanes.
+//! A counter lives at the receiver, two cells per lane, one for what was counted and one for what was aborted: 12 bits of
+//! generation above 52 bits of count. Whoever carries the increment (the peer over shared memory, or this side's engine
+//! when the immediate arrives) adds to the cell of its lane; the value is the minimum over the lanes.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +20,8 @@ const COUNT_BITS: u32 = 52;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 const GENERATION_MASK: u16 = (1 << CounterId::GENERATION_BITS) - 1;
 
-/// The counters of one channel in one direction: `[lane][index]` cells in memory that a backend provides (shared with
-/// the peer, or this process's own).
+/// The counters of one channel in one direction: `[counted|aborted][lane][index]` cells in memory that a backend provides
+/// (shared with the peer, or this process's own).
 #[derive(Clone)]
 pub struct CounterTable {
     cells: NonNull<AtomicU64>,
@@ -35,11 +35,24 @@ unsafe impl Send for CounterTable {}
 // SAFETY: as above.
 unsafe impl Sync for CounterTable {}
 
+/// Which of a counter's two cells.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Counted,
+    Aborted,
+}
+
 impl CounterTable {
+    /// Cells of a table of this shape.
+    #[must_use]
+    pub const fn cells(lanes: u8, counters: u32) -> usize {
+        2 * lanes as usize * counters as usize
+    }
+
     /// A table in this process's own memory, for a backend whose engine counts on arrival.
     #[must_use]
     pub fn in_process(lanes: u8, counters: u32) -> Self {
-        let cells: Arc<[AtomicU64]> = (0..usize::from(lanes) * counters as usize).map(|_| AtomicU64::new(0)).collect();
+        let cells: Arc<[AtomicU64]> = (0..Self::cells(lanes, counters)).map(|_| AtomicU64::new(0)).collect();
         let base = NonNull::from(&cells[..]).cast();
         Self { cells: base, lanes, counters, _keep: Arc::new(cells) }
     }
@@ -47,7 +60,7 @@ impl CounterTable {
     /// A table in memory that the backend shares with the peer.
     ///
     /// # Safety
-    /// - `cells` points to `lanes * counters` cells, aligned to 8 bytes, mapped until `keep` is dropped.
+    /// - `cells` points to [`CounterTable::cells`] cells, aligned to 8 bytes, mapped until `keep` is dropped.
     /// - Whoever else reaches them does so by atomic 8-byte accesses only.
     #[must_use]
     pub unsafe fn shared(cells: NonNull<AtomicU64>, lanes: u8, counters: u32, keep: Arc<dyn Send + Sync>) -> Self {
@@ -60,19 +73,30 @@ impl CounterTable {
         self.counters
     }
 
-    fn cell(&self, lane: u8, index: u32) -> Option<&AtomicU64> {
+    fn cell(&self, what: What, lane: u8, index: u32) -> Option<&AtomicU64> {
         if lane >= self.lanes || index >= self.counters {
             return None;
         }
-        let at = usize::from(lane) * self.counters as usize + index as usize;
-        // SAFETY: `at` is below lanes * counters, which the constructor vouches for; `_keep` is borrowed with `self`.
+        let lane = what as usize * usize::from(self.lanes) + usize::from(lane);
+        let at = lane * self.counters as usize + index as usize;
+        // SAFETY: `at` is below 2 * lanes * counters, which the constructor vouches for; `_keep` is borrowed with `self`.
         Some(unsafe { self.cells.add(at).as_ref() })
     }
 
     /// Adds one to the lane's cell. Returns `false`, having changed nothing, where the id is out of range or of a
     /// generation that has passed: nothing late hits a recycled counter.
     pub fn increment(&self, id: CounterId, lane: u8) -> bool {
-        let Some(cell) = self.cell(lane, id.index()) else {
+        self.add(What::Counted, id, lane)
+    }
+
+    /// The same for a transfer that was to be counted and will not be.
+    pub fn abort(&self, id: CounterId, lane: u8) -> bool {
+        self.add(What::Aborted, id, lane)
+    }
+
+    #[inline]
+    fn add(&self, what: What, id: CounterId, lane: u8) -> bool {
+        let Some(cell) = self.cell(what, lane, id.index()) else {
             return false;
         };
         let mut seen = cell.load(Ordering::Relaxed);
@@ -88,10 +112,10 @@ impl CounterTable {
     }
 
     /// The value: the minimum over the lanes.
-    fn value(&self, index: u32) -> u64 {
+    fn value(&self, what: What, index: u32) -> u64 {
         (0..self.lanes)
-            .filter_map(|lane| self.cell(lane, index))
-            // SYNC POINT: counter. Acquire: pairs with the Release in `increment`.
+            .filter_map(|lane| self.cell(what, lane, index))
+            // SYNC POINT: counter. Acquire: pairs with the Release in `add`.
             .map(|cell| cell.load(Ordering::Acquire) & COUNT_MASK)
             .min()
             .unwrap_or(0)
@@ -99,9 +123,11 @@ impl CounterTable {
 
     /// Begins a generation: every lane's cell at zero. Only the receiver calls this.
     fn begin(&self, index: u32, generation: u16) {
-        for lane in 0..self.lanes {
-            if let Some(cell) = self.cell(lane, index) {
-                cell.store(u64::from(generation) << COUNT_BITS, Ordering::Release);
+        for what in [What::Counted, What::Aborted] {
+            for lane in 0..self.lanes {
+                if let Some(cell) = self.cell(what, lane, index) {
+                    cell.store(u64::from(generation) << COUNT_BITS, Ordering::Release);
+                }
             }
         }
     }
@@ -163,7 +189,15 @@ impl Counter {
     /// visible to this thread. Never blocks, allocates or calls the system.
     #[must_use]
     pub fn value(&self) -> u64 {
-        self.pool.table.value(self.id.index())
+        self.pool.table.value(What::Counted, self.id.index())
+    }
+
+    /// How many transfers that were to be counted here will not be: their sender cancelled them, or their deadline passed,
+    /// before the count was posted. None of their bytes lands any more; which of them had landed is not known. As cheap as
+    /// [`value`](Self::value).
+    #[must_use]
+    pub fn aborted(&self) -> u64 {
+        self.pool.table.value(What::Aborted, self.id.index())
     }
 }
 
@@ -192,6 +226,22 @@ mod tests {
         assert_eq!(counter.value(), 0);
         assert!(pool.table.increment(counter.id(), 1));
         assert_eq!(counter.value(), 1);
+    }
+
+    #[test]
+    fn aborts_are_told_apart_and_recycled_alike() {
+        let pool = pool(2, 1);
+        let first = pool.take().unwrap();
+        for lane in [0, 1] {
+            assert_eq!((first.value(), first.aborted()), (0, 0));
+            assert!(pool.table.abort(first.id(), lane));
+        }
+        assert_eq!((first.value(), first.aborted()), (0, 1));
+        let late = first.id();
+        drop(first);
+        let second = pool.take().unwrap();
+        assert!(!pool.table.abort(late, 0));
+        assert_eq!((second.value(), second.aborted()), (0, 0));
     }
 
     #[test]

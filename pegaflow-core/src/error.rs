@@ -325,6 +325,12 @@ pub enum Cause {
     PeerClosed,
     /// This side closed the channel.
     ClosedHere,
+    /// This side fenced the channel: by a call, by `fence_after`, or for a revoke that the peer did not answer.
+    Fenced,
+    /// The peer fenced the channel.
+    PeerFenced,
+    /// The peer has taken the grant back before the transfer was posted whole; its channel lives.
+    Revoked,
     /// Nobody answered at the peer's address in the time given to `dial`.
     Unreachable,
     /// The peer answered and refused the channel.
@@ -362,6 +368,9 @@ impl Cause {
             Self::PeerSilent => "peer_silent",
             Self::PeerClosed => "peer_closed",
             Self::ClosedHere => "closed_here",
+            Self::Fenced => "fenced",
+            Self::PeerFenced => "peer_fenced",
+            Self::Revoked => "revoked",
             Self::Unreachable => "unreachable",
             Self::Refused(_) => "refused",
             Self::Garbage(_) => "garbage",
@@ -379,6 +388,9 @@ impl fmt::Display for Cause {
             Self::PeerSilent => f.write_str("the peer has not answered for many seconds"),
             Self::PeerClosed => f.write_str("the peer closed the channel"),
             Self::ClosedHere => f.write_str("the channel was closed here"),
+            Self::Fenced => f.write_str("the channel was fenced here"),
+            Self::PeerFenced => f.write_str("the peer fenced the channel"),
+            Self::Revoked => f.write_str("the peer has taken the grant back"),
             Self::Unreachable => f.write_str("nobody answered at the peer's address in time"),
             Self::Refused(why) => write!(f, "the peer refused the channel: {why}"),
             Self::Garbage(place) => write!(f, "the peer wrote what no correct peer writes (place {place})"),

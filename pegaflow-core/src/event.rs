@@ -36,7 +36,8 @@ pub enum Event {
         /// Its length.
         bytes: u32,
     },
-    /// At least one counter of this channel moved since the last such event: look at those you wait for.
+    /// At least one counter of this channel moved since the last such event, by a count or by an abort: look at those you
+    /// wait for.
     Counters {
         /// Which channel.
         channel: ChannelId,
@@ -47,6 +48,16 @@ pub enum Event {
         channel: ChannelId,
         /// The state now; states passed in between are not handed out.
         state: State,
+    },
+    /// What a [`revoke`](crate::Port::revoke) proved. One for each, and after [`Revoked::Unproven`] one more when the proof
+    /// comes.
+    Revoked {
+        /// From whom.
+        channel: ChannelId,
+        /// The grant's epoch.
+        epoch: u64,
+        /// What is proven.
+        how: Revoked,
     },
 }
 
@@ -110,6 +121,43 @@ impl State {
     }
 }
 
+/// What is known of a grant that was taken back from the peer of one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// The peer's library has said that it uses the grant no more, and that what was in flight has ended. The channel lives.
+    /// No later byte of this peer's lands; the memory may be used again.
+    Acknowledged,
+    /// The channel is down, and with it whatever the peer had on its way. No later byte of this peer's lands; the memory
+    /// may be used again.
+    Fenced,
+    /// The channel is down, and the peer's processor may still write: it is stopped in the middle of a copy, say. The memory
+    /// is not to be used; it is kept and counted ([`Node::quarantined`](crate::Node::quarantined)) until the peer's process
+    /// has let go or is dead, which a second event says as [`Fenced`](Self::Fenced).
+    Unproven,
+}
+
+impl Revoked {
+    /// The label in figures.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "acknowledged",
+            Self::Fenced => "fenced",
+            Self::Unproven => "unproven",
+        }
+    }
+}
+
+/// What `revoke` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "what was not asked will not be answered"]
+pub enum Revoking {
+    /// The peer is asked; an [`Event::Revoked`] will say what came of it.
+    Asked,
+    /// As many revokes are under way on the channel as it holds; nothing was done. Poll, and ask again.
+    Full,
+}
+
 /// What `submit` did with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a batch that was not accepted will not move"]
@@ -118,6 +166,8 @@ pub enum Submitted {
     Accepted(TransferId),
     /// A bound is reached; nothing was taken. Poll, and submit again.
     Full(Short),
+    /// The peer has taken the plan's grant back; nothing was taken. Another grant is the only way on.
+    Revoked,
 }
 
 /// Which bound is reached.

@@ -7,6 +7,8 @@ use crate::{
     backend::{Domain, Imported},
     plan::Base,
     region::RegionInner,
+    upkeep::{Quarantined, Upkeep},
+    usage::Usage,
     wire::{Reader, WireError, Writer},
 };
 
@@ -49,7 +51,8 @@ pub enum Audience {
 /// Leave for peers to reach windows of this node. Its bytes go to the peer by whatever means the caller has.
 ///
 /// Dropping the handle ends the leave: later imports are refused as stale. What was imported before stays reachable
-/// for that peer, and the memory stays registered, until its channel is closed or broken.
+/// for that peer, and the memory stays registered, until its channel is closed or broken, or
+/// [`Port::revoke`](crate::Port::revoke) has taken it back.
 #[derive(Debug)]
 pub struct Grant {
     pub(crate) inner: Arc<GrantInner>,
@@ -85,6 +88,16 @@ pub(crate) struct GrantInner {
     pub(crate) epoch: u64,
     pub(crate) audience: Audience,
     pub(crate) regions: Vec<Arc<RegionInner>>,
+}
+
+impl GrantInner {
+    /// What is kept while it can't be proven that nobody writes it.
+    pub(crate) fn size(&self) -> Quarantined {
+        Quarantined {
+            regions: self.regions.len() as u64,
+            bytes: self.regions.iter().map(|region| region.bytes()).sum(),
+        }
+    }
 }
 
 impl fmt::Debug for GrantInner {
@@ -219,6 +232,16 @@ pub(crate) struct RemoteInner {
     pub(crate) regions: Vec<Imported>,
     pub(crate) windows: Vec<(u32, u64, u64)>,
     pub(crate) epoch: u64,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) upkeep: Arc<Upkeep>,
+}
+
+impl Drop for RemoteInner {
+    fn drop(&mut self) {
+        // Unmapping what a peer has granted takes long where there is much of it.
+        let regions = std::mem::take(&mut self.regions);
+        self.upkeep.reaper.take(move || drop(regions));
+    }
 }
 
 impl Remote {
@@ -232,6 +255,13 @@ impl Remote {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.0.epoch
+    }
+
+    /// Whether its owner has taken the grant back: batches over it are refused
+    /// ([`Submitted::Revoked`](crate::Submitted::Revoked)).
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.0.usage.is_revoked()
     }
 
     /// Windows of the grant.

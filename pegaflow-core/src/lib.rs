@@ -24,7 +24,10 @@
 //! | [`Port::cancel`] | the port's | never | no | as `submit` | the transfer's one end, `Cancelled` unless it had ended |
 //! | [`Port::arm`], [`Port::fd`] | the port's | never | no | – | ready, or sleep until |
 //! | [`Port::close`] | the port's | never | no | – | what was accepted ends, then [`State::Closed`] |
-//! | drop of any handle | any, a port on its own | dropping a node joins its control thread; the last owner of a region deregisters and unmaps | no | memory in flight stays: transfers hold it | no event |
+//! | [`Port::fence`] | the port's | never | yes | the blocks of each transfer are the caller's once it was told to be quiet | [`State::Broken`] with [`Cause::Fenced`] |
+//! | [`Port::revoke`] | the port's | never | yes | the granted memory is the caller's once it is acknowledged or fenced | one [`Event::Revoked`], two where the first is unproven |
+//! | [`Port::revoke_swap`] | the port's | for the kernel, to map memory | yes | the granted memory, fresh | as `revoke` |
+//! | drop of any handle | any, a port on its own | dropping a node joins its control thread; links are taken down and memory is given back by the node's reaper | yes | memory in flight stays: transfers hold it | no event |
 //!
 //! One mistake is not caught: memory behind [`Region::as_ptr`] that the caller touches while a transfer moves it has
 //! undefined bytes.
@@ -44,8 +47,11 @@ mod node;
 pub mod observe;
 mod plan;
 mod port;
+mod reaper;
 mod region;
 mod run;
+mod upkeep;
+mod usage;
 mod wire;
 
 pub use backend::{Armed, Work};
@@ -54,7 +60,7 @@ pub use capabilities::{Capabilities, ForeignMemory, Meets, PeerCpu, VisibleTo};
 pub use class::{Bounds, Class, OutOfRange, UnknownClass};
 pub use counter::{Counter, CounterTable};
 pub use error::{ApiMisuse, BackendError, Cause, ConnectError, MemoryError, Refusal};
-pub use event::{Event, Outcome, Short, State, Submitted};
+pub use event::{Event, Outcome, Revoked, Revoking, Short, State, Submitted};
 pub use grant::{Access, Audience, Grant, Remote};
 pub use ids::{ChannelId, CounterId, Link, Slot, TransferId};
 pub use node::{Node, NodeOptions};
@@ -62,3 +68,4 @@ pub use observe::Subscriber;
 pub use plan::{Op, Piece, Plan, Plane, Shape, Span, Table, Window};
 pub use port::{Poller, Port};
 pub use region::{AllocateOptions, Kind, PageSize, Region};
+pub use upkeep::Quarantined;

@@ -24,11 +24,12 @@ pub(crate) use registry::{Peer, Registry};
 
 use crate::{
     Access, AllocateOptions, ApiMisuse, Audience, Bounds, Capabilities, ChannelId, Class, ConnectError, Grant, Kind,
-    MemoryError, Op, Plan, Poller, Region, Remote, Shape, Subscriber, Window,
-    backend::Domain,
+    MemoryError, Op, Plan, Poller, Quarantined, Region, Remote, Shape, Subscriber, Window,
+    backend::{Domain, Reaper},
     grant::{GrantBlob, GrantInner, RemoteInner},
     node::control::{Control, Identity},
     region::{Mapping, RegionInner},
+    upkeep::Upkeep,
 };
 
 /// What a node is made with.
@@ -46,6 +47,10 @@ pub struct NodeOptions {
     pub listen: SocketAddr,
     /// Bounds of the channels of each class, in the order of [`Class::ALL`].
     pub bounds: [Bounds; 3],
+    /// For each class, in the order of [`Class::ALL`]: how long after its end a transfer may be not quiet before its channel
+    /// is fenced, as by [`Port::fence`](crate::Port::fence). `None`, the default, for never: a late transfer then fails no
+    /// neighbour.
+    pub fence_after: [Option<Duration>; 3],
 }
 
 impl NodeOptions {
@@ -58,6 +63,7 @@ impl NodeOptions {
             runtime_dir: default_runtime_dir(),
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             bounds: Class::ALL.map(Bounds::of),
+            fence_after: [None; 3],
         }
     }
 
@@ -86,6 +92,7 @@ pub(crate) struct NodeInner {
     pub(crate) domain: Arc<dyn Domain>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) control: Control,
+    pub(crate) upkeep: Arc<Upkeep>,
     next_channel: AtomicU32,
 }
 
@@ -115,8 +122,10 @@ impl Node {
         let identity = Identity::new(&options.name, domain.capabilities().backend)?;
         let registry = Arc::new(Registry::default());
         let control = Control::start(&identity, &options, Arc::clone(&domain), Arc::clone(&registry))?;
+        let started = |source| ConnectError::Io { what: "starting the reaper's thread".to_owned(), source };
+        let upkeep = Arc::new(Upkeep::new(Reaper::start().map_err(started)?));
         let next_channel = AtomicU32::new(1);
-        Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, next_channel })))
+        Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, upkeep, next_channel })))
     }
 
     /// The node's name.
@@ -143,7 +152,9 @@ impl Node {
     /// [`MemoryError::BadLength`], the kernel's refusal, or the backend's.
     pub fn allocate(&self, bytes: u64, how: &AllocateOptions) -> Result<Region, MemoryError> {
         self.check_length(bytes)?;
-        RegionInner::register(&self.0.domain, Mapping::allocate(bytes, *how)?, Kind::Host)
+        // What was dropped before is free then: a limit that it was within is not met by what waits to be given back.
+        self.0.upkeep.reaper.settle();
+        RegionInner::register(&self.0.domain, &self.0.upkeep, Mapping::allocate(bytes, *how)?, Kind::Host)
     }
 
     /// Registers memory that the caller brings: an engine's own pool.
@@ -208,7 +219,8 @@ impl Node {
         }
         // SAFETY: the caller's word, passed on.
         let mapping = unsafe { Mapping::lent(base, bytes, dmabuf, keep) };
-        RegionInner::register(&self.0.domain, mapping, kind)
+        self.0.upkeep.reaper.settle();
+        RegionInner::register(&self.0.domain, &self.0.upkeep, mapping, kind)
     }
 
     fn check_length(&self, bytes: u64) -> Result<(), MemoryError> {
@@ -264,6 +276,8 @@ impl Node {
                 now: peer.incarnation,
             });
         }
+        // Before the first question: should the owner take it back meanwhile, what comes of this import is revoked.
+        let usage = self.0.registry.usage(peer.connection, blob.epoch);
         let until = after(wait);
         let mut regions = Vec::with_capacity(blob.regions.len());
         while regions.len() < blob.regions.len() {
@@ -281,7 +295,16 @@ impl Node {
             regions,
             windows: blob.windows,
             epoch: blob.epoch,
+            usage,
+            upkeep: Arc::clone(&self.0.upkeep),
         })))
+    }
+
+    /// Memory of this node that is kept, registered, because it is not proven that nothing touches it any more: the device
+    /// did not let go of it, or a revoke is unproven so far.
+    #[must_use]
+    pub fn quarantined(&self) -> Quarantined {
+        self.0.upkeep.quarantined()
     }
 
     fn fetch(

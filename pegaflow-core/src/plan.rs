@@ -71,7 +71,14 @@ pub(crate) struct PlanInner {
     pub(crate) subs: Box<[Sub]>,
     pub(crate) block_bytes: u64,
     pub(crate) remote: Remote,
-    _regions: Box<[Region]>,
+    regions: Box<[Region]>,
+}
+
+impl PlanInner {
+    /// This side's memory.
+    pub(crate) fn regions(&self) -> &[Region] {
+        &self.regions
+    }
 }
 
 impl Plan {
@@ -104,7 +111,7 @@ impl Plan {
             subs: checked.subs,
             block_bytes: checked.block_bytes,
             remote: there.0.clone(),
-            _regions: here.0.iter().map(|window| window.region.clone()).collect(),
+            regions: here.0.iter().map(|window| window.region.clone()).collect(),
         })))
     }
 

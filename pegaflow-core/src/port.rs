@@ -4,7 +4,9 @@ mod channel;
 mod ids_ring;
 mod messages;
 mod poller;
+mod revokes;
 mod setup;
+mod taking_back;
 mod transfer;
 
 use std::{os::fd::BorrowedFd, time::Duration};
@@ -12,7 +14,8 @@ use std::{os::fd::BorrowedFd, time::Duration};
 pub use poller::Poller;
 
 use crate::{
-    ApiMisuse, Armed, Batch, ChannelId, Class, ConnectError, Counter, Event, Slot, State, Submitted, TransferId,
+    ApiMisuse, Armed, Batch, ChannelId, Class, ConnectError, Counter, Event, Grant, MemoryError, Revoking, Slot, State,
+    Submitted, TransferId,
 };
 
 /// One thread's handle to channels: it dials, submits, and polls. It may be moved to another thread, and is used by
@@ -99,6 +102,37 @@ pub trait Port: Send {
     /// # Errors
     /// [`ApiMisuse::UnknownChannel`].
     fn close(&mut self, channel: ChannelId) -> Result<(), ApiMisuse>;
+
+    /// Breaks a channel, so that everything on this side becomes quiet: transfers in flight end with
+    /// [`Cause::Fenced`](crate::Cause::Fenced), those that were not quiet are told to be, each once the link is down, and
+    /// the channel is `Broken`. The way on is a new dial. The peer learns it as
+    /// [`Cause::PeerFenced`](crate::Cause::PeerFenced). Nothing happens to a channel that has ended.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownChannel`].
+    fn fence(&mut self, channel: ChannelId) -> Result<(), ApiMisuse>;
+
+    /// Takes a grant back from the peer of one channel of this port. The peer's library is asked: it refuses new batches
+    /// over the grant, withdraws what is not posted, lets end what is, and acknowledges; nothing breaks. Its application
+    /// need not call anything but `poll`, and not even that where nothing is in flight. If there is no answer within
+    /// `fence_after`, the channel is fenced, as by [`fence`](Port::fence). Either way one
+    /// [`Event::Revoked`](crate::Event::Revoked) says what is proven; asking twice is asking once.
+    ///
+    /// The grant can't be imported over that channel again. Other channels that have it keep it. On a channel that has
+    /// ended the answer tells what that end proves.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`]: an unknown channel, one that is not connected yet, or a grant of another node.
+    fn revoke(&mut self, grant: &Grant, from: ChannelId, fence_after: Duration) -> Result<Revoking, ApiMisuse>;
+
+    /// After [`Revoked::Unproven`](crate::Revoked::Unproven): puts fresh zeroed memory below the grant's regions, at the same
+    /// addresses, so that the peer writes into what is his alone. It is then told as
+    /// [`Fenced`](crate::Revoked::Fenced), and the memory may be used again; what was in it is lost.
+    ///
+    /// # Errors
+    /// [`MemoryError::Refused`]: the backend can't, the revoke is not unproven, or another channel's peer has imported one of
+    /// the regions, and would lose it. [`MemoryError::Kernel`]: there is no other memory; some regions may be swapped then.
+    fn revoke_swap(&mut self, grant: &Grant, from: ChannelId) -> Result<(), MemoryError>;
 
     /// Prepares to sleep. After [`Armed::Sleep`] wait until [`fd`](Port::fd) is readable or `until` has come, then
     /// poll; after [`Armed::Ready`] poll now.

@@ -2,13 +2,20 @@
 
 mod mapping;
 
-use std::{fmt, mem::ManuallyDrop, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    mem::ManuallyDrop,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub(crate) use mapping::Mapping;
 
 use crate::{
     MemoryError,
     backend::{Domain, LocalKey, Memory},
+    node::control::ConnectionId,
+    upkeep::{Quarantined, Upkeep},
 };
 
 /// Where memory lives.
@@ -59,7 +66,8 @@ pub struct AllocateOptions {
 /// A handle to registered memory of this node. Clones are handles to the same memory.
 ///
 /// The memory goes when the last handle is dropped **and** nothing else holds it: plans, transfers that are not quiet,
-/// live grants, and channels whose peer has imported a grant over it all do.
+/// live grants, and channels whose peer has imported a grant over it all do. Then the node's reaper deregisters and unmaps
+/// it, in its own time.
 #[derive(Clone)]
 pub struct Region(pub(crate) Arc<RegionInner>);
 
@@ -127,24 +135,39 @@ pub(crate) fn check_range(range: &Range<u64>, bytes: u64) -> Result<(), MemoryEr
     }
 }
 
-/// Registered memory. Its last owner deregisters, then unmaps, in that order.
+/// Registered memory. Its last owner has the reaper deregister, then unmap, in that order.
 pub(crate) struct RegionInner {
     pub(crate) key: LocalKey,
     kind: Kind,
     domain: Arc<dyn Domain>,
-    /// Dropped by hand: it stays where the device does not let go.
+    upkeep: Arc<Upkeep>,
+    /// Taken once, by the drop.
     mapping: ManuallyDrop<Mapping>,
+    /// Connections whose peers have imported it, one entry for each grant.
+    importers: Mutex<Vec<ConnectionId>>,
 }
 
 impl RegionInner {
     /// Registers `mapping` with the domain.
-    pub(crate) fn register(domain: &Arc<dyn Domain>, mapping: Mapping, kind: Kind) -> Result<Region, MemoryError> {
-        let (file, file_offset) = mapping.file().map_or((None, 0), |(file, offset)| (Some(file), offset));
-        let memory = Memory { base: mapping.base(), bytes: mapping.bytes(), kind, file, file_offset };
-        // SAFETY: the mapping lives in the region that is made of it, which deregisters before it lets go.
-        let key = unsafe { domain.register(&memory)? };
-        let mapping = ManuallyDrop::new(mapping);
-        Ok(Region(Arc::new(Self { key, kind, domain: Arc::clone(domain), mapping })))
+    pub(crate) fn register(
+        domain: &Arc<dyn Domain>,
+        upkeep: &Arc<Upkeep>,
+        mapping: Mapping,
+        kind: Kind,
+    ) -> Result<Region, MemoryError> {
+        let register = |memory: &Memory<'_>| {
+            // SAFETY: the mapping lives in the region that is made of it, which deregisters before it lets go.
+            unsafe { domain.register(memory) }
+        };
+        let key = mapping.describe(kind, register)?;
+        Ok(Region(Arc::new(Self {
+            key,
+            kind,
+            domain: Arc::clone(domain),
+            upkeep: Arc::clone(upkeep),
+            mapping: ManuallyDrop::new(mapping),
+            importers: Mutex::default(),
+        })))
     }
 
     pub(crate) fn base(&self) -> u64 {
@@ -154,17 +177,62 @@ impl RegionInner {
     pub(crate) fn bytes(&self) -> u64 {
         self.mapping.bytes()
     }
+
+    /// Whether a peer at the end of another connection has imported it.
+    pub(crate) fn has_other_importers(&self, than: ConnectionId) -> bool {
+        self.importers().iter().any(|one| *one != than)
+    }
+
+    /// Puts fresh zeroed memory in the place of what is there, at the same address: whoever has mapped the old keeps it for
+    /// himself.
+    pub(crate) fn swap(&self) -> Result<(), MemoryError> {
+        let swap = |memory: &Memory<'_>| {
+            // SAFETY: the fresh memory lies in the mapping from here on, which lives as long as the registration.
+            unsafe { self.domain.swap(self.key, memory) }
+        };
+        self.mapping.swap(self.kind, swap)
+    }
+
+    fn importers(&self) -> std::sync::MutexGuard<'_, Vec<ConnectionId>> {
+        self.importers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
-        match self.domain.deregister(self.key) {
-            // SAFETY: taken once, here; nobody reaches it after this value.
-            Ok(()) => unsafe { ManuallyDrop::drop(&mut self.mapping) },
+        // SAFETY: taken once, here; nobody reaches it after this value.
+        let mapping = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.mapping) });
+        let (domain, key, upkeep) = (Arc::clone(&self.domain), self.key, Arc::clone(&self.upkeep));
+        self.upkeep.reaper.take(move || match domain.deregister(key) {
+            Ok(()) => drop(ManuallyDrop::into_inner(mapping)),
             Err(error) => {
-                let bytes = self.mapping.bytes();
+                let bytes = mapping.bytes();
+                upkeep.keep(Quarantined { regions: 1, bytes });
                 tracing::error!(%error, bytes, "memory is kept for good: it can't be proven that nothing touches it");
             }
+        });
+    }
+}
+
+/// A peer's import of a region, over one connection and by one grant: it keeps the region.
+pub(crate) struct Imported {
+    pub(crate) region: Arc<RegionInner>,
+    pub(crate) epoch: u64,
+    connection: ConnectionId,
+}
+
+impl Imported {
+    pub(crate) fn new(region: Arc<RegionInner>, epoch: u64, connection: ConnectionId) -> Self {
+        region.importers().push(connection);
+        Self { region, epoch, connection }
+    }
+}
+
+impl Drop for Imported {
+    fn drop(&mut self) {
+        let mut importers = self.region.importers();
+        if let Some(at) = importers.iter().position(|one| *one == self.connection) {
+            importers.swap_remove(at);
         }
     }
 }

@@ -54,6 +54,9 @@ pub enum Follow<'a> {
     Count(CounterId),
     /// A message; its credit is taken already.
     Message(&'a [u8]),
+    /// One abort on every lane of the link, behind all that was posted before: a transfer that was to be counted will not
+    /// be. It comes in a run of its own, without moves.
+    Abort(CounterId),
 }
 
 /// The ids of one batch inside its channel's ring of pairs.
@@ -101,6 +104,12 @@ impl<'a> Run<'a> {
         let mut made = Self { plan, planes, ids, cursor, simple: None, follow, cookie, finished: 0 };
         made.simple = made.simple_plane();
         made
+    }
+
+    /// An abort alone. Its completion names no transfer.
+    pub(crate) fn abort(id: CounterId) -> Self {
+        let ids = Ids { ring: &[], start: 0, count: 0 };
+        Self::new(None, 0..0, ids, Cursor::default(), Follow::Abort(id), u64::MAX)
     }
 
     /// What the moves do; of no meaning where there are none.

@@ -4,7 +4,7 @@ use std::{os::fd::BorrowedFd, sync::Arc};
 
 use pegaflow_core::{
     BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 
 use crate::{
@@ -64,6 +64,8 @@ fn capabilities(config: &RdmaConfig, rail: &Rail) -> Capabilities {
         // The NIC moves bytes and takes immediates; a counter's value moves when the peer's engine sees the immediate.
         needs_peer_cpu: PeerCpu { write: false, read: false, count: true, message: false },
         meets: Meets::AnyHost,
+        // A queue pair that is gone takes nothing from the wire.
+        fence_is_proof: true,
         max_channels: config.max_channels,
         max_message_bytes: MAX_MESSAGE_BYTES,
         max_region_bytes: region::MAX_BYTES.min(rail.limits.max_mr_size),
@@ -110,8 +112,8 @@ impl Domain for RdmaDomain {
         region::import(&parcel, bytes)
     }
 
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
-        Ok(Box::new(RdmaEngine::new(&self.shared)?))
+    fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
+        Ok(Box::new(RdmaEngine::new(&self.shared, reaper)?))
     }
 
     fn events(&self) -> Option<BorrowedFd<'_>> {

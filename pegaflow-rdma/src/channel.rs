@@ -1,5 +1,6 @@
 //! One link: a queue pair, its completion queue, and its two halves.
 
+mod drain;
 mod hand_shake;
 pub(crate) mod immediate;
 mod receiver;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 
 use pegaflow_core::{
     BackendError, Bounds, Cause, Class, CounterTable, Link as LinkId,
-    backend::{Parcel, Posted, Raw, Run},
+    backend::{Parcel, Posted, Raw, Reaper, Run},
 };
 
 use self::{
+    drain::{Down, drain},
     hand_shake::End,
     immediate::{MAX_COUNTERS, MAX_MESSAGE_BYTES},
     receiver::{Arrival, Receiver},
@@ -40,7 +42,7 @@ fn place_bytes(message_bytes: u32) -> usize {
 
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// `None` once closed. Dropped in this order: the pair, then the queue, then the memory they name.
+    /// `None` once closed. What is dropped with it goes in this order: the pair, then the queue.
     wire: Option<Wire>,
     sender: Sender,
     receiver: Receiver,
@@ -48,6 +50,8 @@ pub(crate) struct Link {
     /// Seen and not told yet.
     failure: Option<Cause>,
     told: bool,
+    /// Once closed: how far it is.
+    down: Option<Arc<Down>>,
 }
 
 #[derive(Debug)]
@@ -83,19 +87,19 @@ impl Link {
     /// Makes this side: receives are posted before the peer can know of it.
     pub(crate) fn open(
         shared: &Shared,
-        (events, alarm): (&Channel, &Arc<Alarm>),
+        (events, alarm): (&Arc<Channel>, &Arc<Alarm>),
         tools: &mut Tools,
         (class, bounds): (Class, &Bounds),
     ) -> Result<(Self, Parcel), BackendError> {
         let Shared { rail, config, .. } = shared;
-        // On an error every request that is posted completes, signalled or not.
-        let entries = config.send_depth + config.receive_depth;
+        // On an error every request that is posted completes, signalled or not; and the last one of all.
+        let entries = config.send_depth + config.receive_depth + 1;
         let most = u32::try_from(rail.limits.max_cqe).unwrap_or(0);
         if entries > most {
             return Err(BackendError::new(
                 NAME,
                 format!(
-                    "transport.rdma.send_depth {} + receive_depth {} is {entries} completions: device {} holds {most} in \
+                    "transport.rdma.send_depth {} + receive_depth {} + 1 is {entries} completions: device {} holds {most} in \
                      a queue, lower one of them",
                     config.send_depth,
                     config.receive_depth,
@@ -157,7 +161,7 @@ impl Link {
         let parcel = End { address: here, ethernet: rail.attributes.ethernet, ring, ring_key }.encode();
         let watched = shared.watch.enter(queue.address(), alarm);
         let wire = Some(Wire { pair, queue, watched, here, timing });
-        Ok((Self { wire, sender, receiver, joined: false, failure: None, told: false }, parcel))
+        Ok((Self { wire, sender, receiver, joined: false, failure: None, told: false, down: None }, parcel))
     }
 
     pub(crate) fn join(&mut self, rail: &Rail, parcel: &Parcel, bounds: &Bounds) -> Result<(), BackendError> {
@@ -187,9 +191,26 @@ impl Link {
         self.receiver.counters()
     }
 
-    /// Takes the pair down: when it returns the device touches no memory on this link's behalf. Messages stay.
-    pub(crate) fn close(&mut self) {
-        self.wire = None;
+    /// Begins to take the pair down, which the reaper does; messages stay.
+    pub(crate) fn close(&mut self, reaper: &Reaper, alarm: &Arc<Alarm>) {
+        let Some(wire) = self.wire.take() else { return };
+        let (down, alarm, joined) = (Arc::new(Down::default()), Arc::clone(alarm), self.joined);
+        self.down = Some(Arc::clone(&down));
+        reaper.take(move || {
+            down.set(drain(wire.pair, wire.queue, joined));
+            alarm.ring();
+        });
+    }
+
+    /// Once closed and down: whether the device has let go of everything.
+    pub(crate) fn is_down(&self) -> Option<bool> {
+        self.down.as_ref()?.get()
+    }
+
+    /// The device has not let go: what it may reach stays.
+    pub(crate) fn keep(&mut self) {
+        self.sender.keep();
+        self.receiver.keep();
     }
 
     /// # Safety
@@ -209,10 +230,10 @@ impl Link {
         if !self.joined || self.told {
             return 0;
         }
-        let (mut made, mut counted) = (0, 0);
+        let (mut made, mut counted, mut aborted) = (0, 0, 0);
         loop {
-            // Each completion makes one fact at most, and the counts make one together.
-            let room = raw.len() - made - usize::from(counted > 0);
+            // Each completion makes one fact at most, the counts make one together, and so do the aborts.
+            let room = raw.len() - made - usize::from(counted > 0) - usize::from(aborted > 0);
             let asked = room.min(tools.completions.len());
             if asked == 0 {
                 break;
@@ -226,6 +247,10 @@ impl Link {
                     IBV_WC_SUCCESS if one.wr_id == RECEIVE => match self.receiver.arrived(u32::from_be(one.imm_data)) {
                         Ok(Arrival::Counted) => {
                             counted += 1;
+                            None
+                        }
+                        Ok(Arrival::Aborted) => {
+                            aborted += 1;
                             None
                         }
                         Ok(Arrival::Late) => None,
@@ -265,6 +290,10 @@ impl Link {
         }
         if counted > 0 {
             raw[made] = Raw::Counted { link: id, increments: counted };
+            made += 1;
+        }
+        if aborted > 0 {
+            raw[made] = Raw::Aborted { link: id, aborts: aborted };
             made += 1;
         }
         if wire.watched.failed() {

@@ -7,7 +7,7 @@ use std::{
 
 use pegaflow_core::{
     Armed, BackendError, Bounds, Class, CounterTable, Link as LinkId, Work,
-    backend::{Engine, Parcel, Posted, Raw, Run},
+    backend::{Engine, Parcel, Posted, Raw, Reaper, Run},
 };
 use rustix::{event::epoll, io::Errno};
 
@@ -24,17 +24,19 @@ const FOUND: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct RdmaEngine {
-    // Before the channel of events that their queues use.
     links: Box<[Option<Link>]>,
-    events: Channel,
+    events: Arc<Channel>,
     /// Rung where the device says what no completion does.
     alarm: Arc<Alarm>,
     /// Over both.
     epoll: OwnedFd,
     shared: Arc<Shared>,
+    reaper: Reaper,
     tools: Tools,
     /// Links that are joined, in the order in which they came.
     open: Vec<LinkId>,
+    /// Links that are being taken down.
+    closing: Vec<LinkId>,
     /// Which of `open` is looked at first.
     turn: usize,
     /// What `arm` found, for the next poll, and which of it waits: from where on, and how many.
@@ -43,9 +45,9 @@ pub(crate) struct RdmaEngine {
 }
 
 impl RdmaEngine {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Result<Self, BackendError> {
+    pub(crate) fn new(shared: &Arc<Shared>, reaper: &Reaper) -> Result<Self, BackendError> {
         let most = shared.config.max_channels;
-        let (events, alarm) = (Channel::new(&shared.rail.device)?, Arc::new(Alarm::new()?));
+        let (events, alarm) = (Arc::new(Channel::new(&shared.rail.device)?), Arc::new(Alarm::new()?));
         let failed = |call: &'static str| move |errno: Errno| failed(call, "for an engine", errno.into());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(failed("epoll_create"))?;
         for fd in [events.as_fd(), alarm.as_fd()] {
@@ -58,8 +60,10 @@ impl RdmaEngine {
             alarm,
             epoll,
             shared: Arc::clone(shared),
+            reaper: reaper.clone(),
             tools: Tools::new(&shared.config),
             open: Vec::with_capacity(most.into()),
+            closing: Vec::with_capacity(most.into()),
             turn: 0,
             found: Box::new([Raw::Credit { link: LinkId(0), messages: 0 }; FOUND]),
             waiting: (0, 0),
@@ -68,6 +72,22 @@ impl RdmaEngine {
 
     fn link(&self, link: LinkId) -> Option<&Link> {
         self.links.get(link.index())?.as_ref()
+    }
+
+    /// Tells of the links that are down by now.
+    fn take_closed(&mut self, raw: &mut [Raw]) -> usize {
+        let (mut made, links) = (0, &mut self.links);
+        self.closing.retain(|&link| {
+            let Some(known) = links[link.index()].as_mut().filter(|_| made < raw.len()) else { return true };
+            let Some(quiet) = known.is_down() else { return true };
+            if !quiet {
+                known.keep();
+            }
+            raw[made] = Raw::Closed { link, quiet };
+            made += 1;
+            false
+        });
+        made
     }
 }
 
@@ -132,6 +152,7 @@ impl Engine for RdmaEngine {
             raw[..taken].copy_from_slice(&self.found[from..from + taken]);
             self.waiting = (from + taken, count - taken);
         }
+        let taken = taken + self.take_closed(&mut raw[taken..]);
         taken + gather(&mut self.links, &mut self.tools, (&self.open, &mut self.turn), &mut raw[taken..])
     }
 
@@ -146,7 +167,8 @@ impl Engine for RdmaEngine {
     }
 
     fn arm(&mut self) -> Armed {
-        let mut idle = self.waiting.1 == 0;
+        let is_down = |link: &LinkId| self.links[link.index()].as_ref().is_some_and(|known| known.is_down().is_some());
+        let mut idle = self.waiting.1 == 0 && !self.closing.iter().any(is_down);
         for id in &self.open {
             if let Some(link) = &mut self.links[id.index()] {
                 idle &= link.arm();
@@ -191,13 +213,15 @@ impl Engine for RdmaEngine {
         }
         self.waiting = (from, kept);
         if let Some(Some(known)) = self.links.get_mut(link.index()) {
-            known.close();
+            known.close(&self.reaper, &self.alarm);
+            self.closing.push(link);
         }
     }
 
     fn forget(&mut self, link: LinkId) {
-        if let Some(place) = self.links.get_mut(link.index()) {
-            *place = None;
+        if let Some(gone) = self.links.get_mut(link.index()).and_then(Option::take) {
+            // With it goes memory that is registered.
+            self.reaper.take(move || drop(gone));
         }
     }
 }
@@ -206,8 +230,11 @@ impl Engine for RdmaEngine {
 fn link_of(raw: &Raw) -> Option<LinkId> {
     match *raw {
         Raw::Completed { .. } => None,
-        Raw::Failed { link, .. } | Raw::Counted { link, .. } | Raw::Arrived { link, .. } | Raw::Credit { link, .. } => {
-            Some(link)
-        }
+        Raw::Failed { link, .. }
+        | Raw::Counted { link, .. }
+        | Raw::Aborted { link, .. }
+        | Raw::Arrived { link, .. }
+        | Raw::Credit { link, .. }
+        | Raw::Closed { link, .. } => Some(link),
     }
 }

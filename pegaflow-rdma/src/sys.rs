@@ -9,7 +9,7 @@ mod memory;
 mod queue_pair;
 mod raw_loop;
 
-pub(crate) use chain::{Chain, RECEIVE, Receives, Refused};
+pub(crate) use chain::{Chain, LAST, RECEIVE, Receives, Refused, post_last};
 pub(crate) use completion::{Channel, CompletionQueue};
 pub(crate) use device::{Device, DeviceList, PortAttributes};
 pub(crate) use library::{StandIn, Verbs, load};

@@ -27,7 +27,7 @@ impl Alarm {
         Ok(Self { rung: AtomicBool::new(false), descriptor })
     }
 
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         // Fails only at 2^64 - 1 events. Before the mark, so that who sees the mark takes the event.
         let _ = rustix::io::write(&self.descriptor, &1_u64.to_ne_bytes());
         self.rung.store(true, Ordering::Release);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pegaflow_core::{
     BackendError, Capabilities, ForeignMemory, Kind,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 
 use crate::{ShmConfig, error::NAME, progress::ShmEngine, region::Registrations};
@@ -27,6 +27,9 @@ const CAPABILITIES: Capabilities = Capabilities {
     foreign_memory: ForeignMemory::LocalSide,
     copies_in_poll: true,
     maps_peer_memory: true,
+    // A peer's processor may be in the middle of a copy: it can't be shut out, only left with pages of his own.
+    fence_is_proof: false,
+    revoke_swap: true,
     max_channels: MAX_CHANNELS,
     max_message_bytes: 65_536,
     max_counters: 1 << 20,
@@ -66,7 +69,11 @@ impl Domain for ShmDomain {
         crate::region::import(parcel, bytes)
     }
 
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
+    unsafe fn swap(&self, key: LocalKey, memory: &Memory<'_>) -> Result<(), BackendError> {
+        self.registrations.swap(key, memory.file)
+    }
+
+    fn engine(&self, _reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
         Ok(Box::new(ShmEngine::new(MAX_CHANNELS, self.config.copy_chunk_bytes)?))
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Link {
     outgoing: Option<Outgoing>,
     seen_tail: u64,
     seen_counted: u64,
+    seen_aborted: u64,
     /// Messages copied out of the ring, by slot: the peer can't change them any more.
     copies: Box<[u8]>,
     free: Vec<u32>,
@@ -52,6 +53,7 @@ impl Link {
             outgoing: None,
             seen_tail: 0,
             seen_counted: 0,
+            seen_aborted: 0,
             copies: vec![0; shape.messages as usize * shape.message_bytes as usize].into(),
             free: (0..shape.messages).rev().collect(),
             released: 0,
@@ -73,10 +75,6 @@ impl Link {
         self.incoming.counters()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.outgoing.is_some()
-    }
-
     /// The peer's memory is let go; received messages stay.
     pub(crate) fn close(&mut self) {
         self.outgoing = None;
@@ -89,6 +87,17 @@ impl Link {
         {
             // SYNC POINT: counted. Release: who sees it finds the counter moved.
             to.segment.counted().fetch_add(1, Ordering::Release);
+            to.wake();
+        }
+    }
+
+    /// The same for a transfer that will not be counted.
+    pub(crate) fn abort(&mut self, id: CounterId) {
+        if let Some(to) = &self.outgoing
+            && to.counters.abort(id, 0)
+        {
+            // SYNC POINT: aborted. Release: as in `count`.
+            to.segment.aborted().fetch_add(1, Ordering::Release);
             to.wake();
         }
     }
@@ -111,6 +120,15 @@ impl Link {
         let now = self.incoming.counted().load(Ordering::Acquire);
         let new = now.wrapping_sub(self.seen_counted);
         self.seen_counted = now;
+        new
+    }
+
+    /// Aborts that came since the last call.
+    pub(crate) fn take_aborted(&mut self) -> u64 {
+        // SYNC POINT: aborted. Acquire: pairs with the Release in `abort`.
+        let now = self.incoming.aborted().load(Ordering::Acquire);
+        let new = now.wrapping_sub(self.seen_aborted);
+        self.seen_aborted = now;
         new
     }
 
@@ -173,6 +191,7 @@ impl Link {
     pub(crate) fn has_news(&self) -> bool {
         self.incoming.tail().load(Ordering::Relaxed) != self.seen_tail
             || self.incoming.counted().load(Ordering::Relaxed) != self.seen_counted
+            || self.incoming.aborted().load(Ordering::Relaxed) != self.seen_aborted
             || self.outgoing.as_ref().is_some_and(|to| to.segment.released().load(Ordering::Relaxed) != to.credited)
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct ShmEngine {
     links: Box<[Option<Link>]>,
     /// Links that are open, in the order in which they came.
     open: Vec<LinkId>,
+    /// Links that were closed, and of which that was not said.
+    closing: Vec<LinkId>,
     /// Which of `open` is looked at first.
     turn: usize,
     chunk_bytes: u64,
@@ -36,6 +38,7 @@ impl ShmEngine {
         Ok(Self {
             links: (0..max_links).map(|_| None).collect(),
             open: Vec::with_capacity(max_links.into()),
+            closing: Vec::with_capacity(max_links.into()),
             turn: 0,
             chunk_bytes,
             wake,
@@ -69,6 +72,10 @@ impl ShmEngine {
         }
         let increments = link.take_counted();
         if increments > 0 && !put(Raw::Counted { link: id, increments }) {
+            return made;
+        }
+        let aborts = link.take_aborted();
+        if aborts > 0 && !put(Raw::Aborted { link: id, aborts }) {
             return made;
         }
         while failed.is_none() {
@@ -130,6 +137,7 @@ impl Engine for ShmEngine {
                 Follow::Nothing => return Posted::All,
                 Follow::Count(id) => known.count(id),
                 Follow::Message(bytes) => known.send(bytes),
+                Follow::Abort(id) => known.abort(id),
             }
             run.finished(1);
         }
@@ -137,9 +145,16 @@ impl Engine for ShmEngine {
     }
 
     fn poll(&mut self, raw: &mut [Raw]) -> usize {
+        let mut made = 0;
+        while made < raw.len()
+            && let Some(link) = self.closing.pop()
+        {
+            // Copies were made in `post`, and none is made any more.
+            raw[made] = Raw::Closed { link, quiet: true };
+            made += 1;
+        }
         let count = self.open.len();
         self.turn = if self.turn + 1 < count { self.turn + 1 } else { 0 };
-        let mut made = 0;
         for at in 0..count {
             if made == raw.len() {
                 break;
@@ -168,7 +183,11 @@ impl Engine for ShmEngine {
         links().for_each(|link| link.sleep(true));
         // SYNC POINT: sleeping. Pairs with the fence in `Outgoing::wake`.
         fence(Ordering::SeqCst);
-        if links().any(Link::has_news) { Armed::Ready } else { Armed::Sleep { until: None } }
+        if !self.closing.is_empty() || links().any(Link::has_news) {
+            Armed::Ready
+        } else {
+            Armed::Sleep { until: None }
+        }
     }
 
     fn disarm(&mut self) {
@@ -184,10 +203,9 @@ impl Engine for ShmEngine {
 
     fn close(&mut self, link: LinkId) {
         self.open.retain(|other| *other != link);
-        if let Some(known) = self.link(link)
-            && known.is_open()
-        {
+        if let Some(known) = self.link(link) {
             known.close();
+            self.closing.push(link);
         }
     }
 

@@ -41,6 +41,18 @@ impl Registrations {
         Ok(LocalKey(key))
     }
 
+    /// Peers are shown another file from now on; who has mapped the old one keeps it.
+    pub(crate) fn swap(&self, key: LocalKey, file: Option<BorrowedFd<'_>>) -> Result<(), BackendError> {
+        let file = file.map(|file| file.try_clone_to_owned()).transpose().map_err(failed("dup of a region's memfd"))?;
+        match self.table().files.get_mut(&key.0) {
+            Some(place) => {
+                *place = file;
+                Ok(())
+            }
+            None => Err(unknown(key)),
+        }
+    }
+
     pub(crate) fn remove(&self, key: LocalKey) {
         self.table().files.remove(&key.0);
     }
@@ -55,9 +67,13 @@ impl Registrations {
                 NAME,
                 "memory that the caller brought can't be granted: a peer can map only what Pegaflow allocated",
             )),
-            None => Err(BackendError::new(NAME, format!("no registration has the key {}", key.0))),
+            None => Err(unknown(key)),
         }
     }
+}
+
+fn unknown(key: LocalKey) -> BackendError {
+    BackendError::new(NAME, format!("no registration has the key {}", key.0))
 }
 
 /// Maps a peer's region of `bytes` bytes. The file comes from another process: its length and its seals are checked,

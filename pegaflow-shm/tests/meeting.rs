@@ -16,8 +16,8 @@ use std::{
 };
 
 use pegaflow_core::{
-    Access, AllocateOptions, Audience, Cause, ChannelId, Class, ConnectError, MemoryError, Node, NodeOptions, Port,
-    Refusal, State, Window, backend::Domain,
+    Access, AllocateOptions, Audience, Cause, ChannelId, Class, ConnectError, Event, MemoryError, Node, NodeOptions,
+    Port, Refusal, State, Window, backend::Domain,
 };
 use rustix::{
     event::EventfdFlags,
@@ -186,6 +186,8 @@ fn descriptors_are_refused_where_the_parcel_is_made() {
     for _ in 0..2 * u32::from(node.capabilities().max_channels) {
         let error = port.dial(&node.address(), Class::Kv, PATIENCE).unwrap_err();
         assert!(matches!(&error, ConnectError::Backend(why) if why.message.contains("2 descriptors")), "{error}");
+        // What is left of it goes with the next poll, without a word.
+        assert_eq!(port.poll(&mut [Event::NONE]), 0);
     }
     let region = node.allocate(4096, &AllocateOptions::default()).unwrap();
     let error = node.grant(&[Window::whole(&region)], Access::READ, Audience::Anyone).unwrap_err();

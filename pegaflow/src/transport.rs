@@ -1,6 +1,6 @@
 //! Name to backend: the only place that knows them all.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use pegaflow_core::{BackendError, Bounds, Class, NodeOptions, PageSize, backend::Domain};
 
@@ -115,6 +115,10 @@ pub(crate) fn node_options(config: &Config, name: &str, ip: IpAddr) -> NodeOptio
             message_bytes: u32::try_from(bounds.message_bytes.get()).unwrap_or(u32::MAX),
             counters: bounds.counters,
         }
+    });
+    options.fence_after = Class::ALL.map(|class| match config.classes.bounds(class_name(class)).fence_after_ms {
+        0 => None,
+        after => Some(Duration::from_millis(after)),
     });
     options
 }

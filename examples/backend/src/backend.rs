@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pegaflow_core::{
     BackendError, Capabilities, ForeignMemory, Kind,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 
 use crate::{
@@ -74,7 +74,7 @@ impl Domain for InprocDomain {
         region::import(&parcel, bytes)
     }
 
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
+    fn engine(&self, _reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
         Ok(Box::new(InprocEngine::new(self.config, self.fault)?))
     }
 }

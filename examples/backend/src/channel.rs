@@ -26,6 +26,8 @@ pub(crate) struct Inbox {
     counters: CounterTable,
     /// Increments, ever.
     counted: AtomicU64,
+    /// Aborts, ever.
+    aborted: AtomicU64,
     /// Messages that the receiver has released, ever.
     released: AtomicU64,
     /// The receiver's.
@@ -38,6 +40,15 @@ impl Inbox {
         if self.counters.increment(id, 0) {
             // SYNC POINT: counted. Release: who sees it finds the counter moved.
             self.counted.fetch_add(1, Ordering::Release);
+            self.waker.wake();
+        }
+    }
+
+    /// The same for a transfer that will not be counted.
+    pub(crate) fn abort(&self, id: CounterId) {
+        if self.counters.abort(id, 0) {
+            // SYNC POINT: aborted. Release: who sees it finds the counter moved.
+            self.aborted.fetch_add(1, Ordering::Release);
             self.waker.wake();
         }
     }
@@ -64,6 +75,7 @@ pub(crate) struct Link {
     number: u64,
     inbox: Arc<Inbox>,
     seen_counted: u64,
+    seen_aborted: u64,
     arrivals: Mail<Delivery>,
     /// The way of free slots to the sender.
     slots: SyncSender<Delivery>,
@@ -93,6 +105,7 @@ impl Link {
         let inbox = Arc::new(Inbox {
             counters: CounterTable::in_process(1, bounds.counters),
             counted: AtomicU64::new(0),
+            aborted: AtomicU64::new(0),
             released: AtomicU64::new(0),
             waker: Arc::clone(waker),
         });
@@ -111,6 +124,7 @@ impl Link {
             number,
             inbox,
             seen_counted: 0,
+            seen_aborted: 0,
             arrivals: Mail::new(arrivals),
             slots,
             held: (0..count).map(|_| None).collect(),
@@ -170,6 +184,7 @@ impl Link {
     pub(crate) fn has_news(&mut self) -> bool {
         self.arrivals.waits()
             || self.inbox.counted.load(Ordering::Relaxed) != self.seen_counted
+            || self.inbox.aborted.load(Ordering::Relaxed) != self.seen_aborted
             || self.outgoing.as_mut().is_some_and(Outgoing::has_news)
     }
 
@@ -183,6 +198,12 @@ impl Link {
         if counted != self.seen_counted && facts.room() {
             facts.put(Raw::Counted { link, increments: counted - self.seen_counted });
             self.seen_counted = counted;
+        }
+        // SYNC POINT: aborted. Acquire: pairs with the Release in `abort`.
+        let aborted = self.inbox.aborted.load(Ordering::Acquire);
+        if aborted != self.seen_aborted && facts.room() {
+            facts.put(Raw::Aborted { link, aborts: aborted - self.seen_aborted });
+            self.seen_aborted = aborted;
         }
         while facts.room()
             && let Some(delivery) = self.arrivals.take()
@@ -309,7 +330,7 @@ impl<'a> Facts<'a> {
         self.made < self.raw.len()
     }
 
-    fn put(&mut self, one: Raw) {
+    pub(crate) fn put(&mut self, one: Raw) {
         self.raw[self.made] = one;
         self.made += 1;
     }

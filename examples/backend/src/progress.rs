@@ -22,6 +22,8 @@ pub(crate) struct InprocEngine {
     links: Box<[Option<Link>]>,
     /// Links that are joined, in the order in which they came.
     open: Vec<LinkId>,
+    /// Links that are down, and of which that was not told.
+    closed: Vec<LinkId>,
     /// Which of `open` is looked at first.
     turn: usize,
     waker: Arc<Waker>,
@@ -33,7 +35,8 @@ impl InprocEngine {
         let waker = Arc::new(Waker::new()?);
         let device = Device::start(Arc::clone(&waker), fault)?;
         let links = (0..MAX_LINKS).map(|_| None).collect();
-        Ok(Self { config, device, links, open: Vec::with_capacity(MAX_LINKS.into()), turn: 0, waker, fault })
+        let [open, closed] = [(); 2].map(|()| Vec::with_capacity(MAX_LINKS.into()));
+        Ok(Self { config, device, links, open, closed, turn: 0, waker, fault })
     }
 
     fn link(&mut self, link: LinkId) -> Option<&mut Link> {
@@ -61,6 +64,7 @@ fn queue(to: &mut Outgoing, run: &mut Run<'_>, work_bytes: u64, fault: Fault) ->
             true
         }
         Follow::Count(id) => to.push(Work::Count(id, cookie)),
+        Follow::Abort(id) => to.push(Work::Abort(id, cookie)),
         Follow::Message(bytes) => to.push_message(bytes, cookie),
     };
     if queued { Posted::All } else { Posted::Part }
@@ -104,6 +108,11 @@ impl Engine for InprocEngine {
 
     fn poll(&mut self, raw: &mut [Raw]) -> usize {
         let mut facts = Facts::new(raw);
+        while facts.room()
+            && let Some(link) = self.closed.pop()
+        {
+            facts.put(Raw::Closed { link, quiet: true });
+        }
         let count = self.open.len();
         self.turn = if self.turn + 1 < count { self.turn + 1 } else { 0 };
         for at in 0..count {
@@ -132,7 +141,11 @@ impl Engine for InprocEngine {
         self.waker.sleep();
         let links = &mut self.links;
         let news = self.open.iter().any(|link| links[link.index()].as_mut().is_some_and(Link::has_news));
-        if news && self.fault != Fault::LostWakeUp { Armed::Ready } else { Armed::Sleep { until: None } }
+        if (news || !self.closed.is_empty()) && self.fault != Fault::LostWakeUp {
+            Armed::Ready
+        } else {
+            Armed::Sleep { until: None }
+        }
     }
 
     fn disarm(&mut self) {
@@ -150,6 +163,7 @@ impl Engine for InprocEngine {
         if let Some(known) = self.link(link) {
             known.close();
         }
+        self.closed.push(link);
     }
 
     fn forget(&mut self, link: LinkId) {

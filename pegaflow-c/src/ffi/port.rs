@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
-use pegaflow::{Armed, Batch, ChannelId, Counter, CounterId, Event, Poller, Port, Submitted, Then, TransferId};
+use pegaflow::{
+    Armed, Batch, ChannelId, Counter, CounterId, Event, Poller, Port, Revoking, Submitted, Then, TransferId,
+};
 
-use super::{instant, nanoseconds, node::pf_node, plan::pf_plan, raw};
+use super::{instant, memory::pf_grant, nanoseconds, node::pf_node, plan::pf_plan, raw};
 use crate::{
     status::{Failure, count, full, guard, pf_status},
     twins::{self, PF_NEVER, pf_batch, pf_channel, pf_channel_state, pf_event, pf_slot, pf_then, pf_transfer},
@@ -220,6 +222,21 @@ pub unsafe extern "C" fn pf_counter_value(counter: *const pf_counter, value: *mu
     })
 }
 
+/// Tells how many transfers that were to be counted will not be: cancelled by their sender, or past their deadline. Any
+/// thread, never blocks.
+///
+/// # Safety
+/// - Pointers are as the head of the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pf_counter_aborted(counter: *const pf_counter, value: *mut u64) -> pf_status {
+    guard(|| {
+        // SAFETY: the caller's word, passed on.
+        let (counter, value) = unsafe { (raw::borrow(counter, "counter")?, raw::out(value, "value")?) };
+        value.write(counter.0.aborted());
+        Ok(pf_status::PF_OK)
+    })
+}
+
 /// Retires a counter: what comes late finds none and changes nothing.
 ///
 /// # Safety
@@ -312,6 +329,7 @@ unsafe fn submitted(
             Ok(pf_status::PF_OK)
         }
         Submitted::Full(short) => Ok(full(short)),
+        Submitted::Revoked => Ok(pf_status::PF_REVOKED),
     }
 }
 
@@ -392,6 +410,61 @@ pub unsafe extern "C" fn pf_port_close(port: *const pf_port, channel: pf_channel
     guard(|| {
         // SAFETY: the caller's word, passed on.
         unsafe { raw::borrow(port, "port")? }.enter()?.close(ChannelId::from_bits(channel))?;
+        Ok(pf_status::PF_OK)
+    })
+}
+
+/// Breaks a channel, so that everything on this side becomes quiet: what is in flight fails with `PF_CAUSE_FENCED`.
+///
+/// # Safety
+/// - Pointers are as the head of the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pf_port_fence(port: *const pf_port, channel: pf_channel) -> pf_status {
+    guard(|| {
+        // SAFETY: the caller's word, passed on.
+        unsafe { raw::borrow(port, "port")? }.enter()?.fence(ChannelId::from_bits(channel))?;
+        Ok(pf_status::PF_OK)
+    })
+}
+
+/// Takes a grant back from the peer of a channel; without an answer within `fence_after_ns` the channel is fenced. One
+/// `PF_EVENT_REVOKED` says what is proven. `PF_FULL_REVOKES` where nothing was asked.
+///
+/// # Safety
+/// - Pointers are as the head of the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pf_port_revoke(
+    port: *const pf_port,
+    grant: *const pf_grant,
+    channel: pf_channel,
+    fence_after_ns: u64,
+) -> pf_status {
+    guard(|| {
+        // SAFETY: the caller's word, passed on.
+        let (port, grant) = unsafe { (raw::borrow(port, "port")?, raw::borrow(grant, "grant")?) };
+        let (from, after) = (ChannelId::from_bits(channel), Duration::from_nanos(fence_after_ns));
+        Ok(match port.enter()?.revoke(&grant.0, from, after)? {
+            Revoking::Asked => pf_status::PF_OK,
+            Revoking::Full => pf_status::PF_FULL_REVOKES,
+        })
+    })
+}
+
+/// After `PF_REVOKED_UNPROVEN`: puts fresh zeroed memory below the grant's regions, at the same addresses. It is then told
+/// as `PF_REVOKED_FENCED`; what was in the memory is lost.
+///
+/// # Safety
+/// - Pointers are as the head of the header says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pf_port_revoke_swap(
+    port: *const pf_port,
+    grant: *const pf_grant,
+    channel: pf_channel,
+) -> pf_status {
+    guard(|| {
+        // SAFETY: the caller's word, passed on.
+        let (port, grant) = unsafe { (raw::borrow(port, "port")?, raw::borrow(grant, "grant")?) };
+        port.enter()?.revoke_swap(&grant.0, ChannelId::from_bits(channel))?;
         Ok(pf_status::PF_OK)
     })
 }

@@ -65,6 +65,7 @@ impl Line {
             match self.port.send(self.channel, &[word as u8], deadline, WORD_TAG)? {
                 Submitted::Accepted(_) => return Ok(()),
                 Submitted::Full(_) => self.step(deadline)?,
+                Submitted::Revoked => return Err("a message names no memory that could be taken back".into()),
             }
         }
     }

@@ -94,8 +94,12 @@ fn write(
     for (layer, &counter) in (0..job.model.layers).zip(counters) {
         let (planes, then) = (2 * layer..2 * layer + 2, Then::Count(CounterId::from_bits(counter)));
         let batch = Batch { plan, planes, here, there, then, deadline, tag: u64::from(layer) };
-        while let Submitted::Full(_) = line.port.submit(line.channel, &batch)? {
-            line.step(deadline)?;
+        loop {
+            match line.port.submit(line.channel, &batch)? {
+                Submitted::Accepted(_) => break,
+                Submitted::Full(_) => line.step(deadline)?,
+                Submitted::Revoked => return Err("the peer has taken its memory back".into()),
+            }
         }
         line.poll()?;
     }

@@ -40,6 +40,7 @@ fn full_of_transfers(context: &Context) {
                     full += 1;
                     break;
                 }
+                Submitted::Revoked => panic!("nobody revokes"),
             }
         }
         assert!(row <= 4, "{row} transfers were taken without a poll: the bound is 4");

@@ -162,7 +162,7 @@ fn copies_in_poll(context: &Context) {
 /// Limit `max_channels`: so many, and the next is refused; one that ends makes room.
 fn channels(context: &Context) {
     let dir = tempfile::tempdir().expect("a folder");
-    let small = Limits { transfers: 1, blocks: 1, messages: 1, message_bytes: 256, counters: 1 };
+    let small = Limits { transfers: 1, blocks: 1, messages: 1, message_bytes: 256, counters: 1, fence_after_ms: None };
     let silent = Side::open(context.backend, "silent", dir.path(), small);
     let mut side = Side::open(context.backend, "caller", dir.path(), small);
     let address = silent.node().address();
@@ -183,5 +183,6 @@ fn channels(context: &Context) {
     side.port().close(last).expect("it is connecting");
     let state = side.end_of_channel(last);
     assert!(matches!(state, State::Closed | State::Broken(Cause::ClosedHere)), "{state:?}");
+    side.until("the channel to be forgotten", |side| side.port().state(last).is_none().then_some(()));
     side.port().dial(&address, Class::Kv, long).expect("there is room again");
 }

@@ -65,6 +65,7 @@ fn no_allocation(context: &Context) {
                     moved = Instant::now();
                 }
                 Ok(Submitted::Full(_)) => full += 1,
+                Ok(Submitted::Revoked) => panic!("nobody revokes"),
                 Err(error) => panic!("{error}"),
             }
             let batch = pegaflow_core::Batch {

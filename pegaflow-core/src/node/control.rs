@@ -88,6 +88,17 @@ pub(crate) enum Command {
     Close {
         connection: ConnectionId,
     },
+    /// Send what waits, then end this side's half; tell `inbox` when the peer has ended his, which he does once he has taken
+    /// his end of the channel down.
+    Leave {
+        connection: ConnectionId,
+        inbox: Arc<Inbox>,
+    },
+    /// Take a grant back from the peer, and tell the port when he has answered.
+    Revoke {
+        connection: ConnectionId,
+        epoch: u64,
+    },
     Fetch {
         connection: ConnectionId,
         epoch: u64,

@@ -30,6 +30,12 @@ pub(crate) enum Note {
     Bye { connection: ConnectionId },
     /// The connection ended, or said what no correct peer says.
     Gone { connection: ConnectionId, cause: Cause },
+    /// The peer wants a grant back that is in use here.
+    Revoke { connection: ConnectionId },
+    /// The peer uses a grant of this side's no more.
+    Revoked { connection: ConnectionId, epoch: u64 },
+    /// The peer of a channel that has ended here has taken its end down, or is dead.
+    Left { connection: ConnectionId },
 }
 
 /// What two sides tell each other in a hand-shake.

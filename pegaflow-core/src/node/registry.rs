@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use super::control::ConnectionId;
-use crate::{Audience, ChannelId, grant::GrantInner, region::RegionInner};
+use crate::{Audience, ChannelId, grant::GrantInner, region::RegionInner, usage::Usage};
 
 /// The peer of a connected channel.
 #[derive(Debug, Clone)]
@@ -22,8 +22,17 @@ pub(crate) struct Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     epoch: AtomicU64,
-    grants: Mutex<HashMap<u64, Arc<GrantInner>>>,
+    grants: Mutex<HashMap<u64, Granted>>,
     channels: Mutex<HashMap<ChannelId, Peer>>,
+    /// What this node has imported, by connection and the owner's epoch.
+    usages: Mutex<HashMap<(ConnectionId, u64), Weak<Usage>>>,
+}
+
+#[derive(Debug)]
+struct Granted {
+    grant: Arc<GrantInner>,
+    /// Connections that it was taken back from.
+    revoked: Vec<ConnectionId>,
 }
 
 impl Registry {
@@ -32,7 +41,15 @@ impl Registry {
     }
 
     pub(crate) fn enter(&self, grant: &Arc<GrantInner>) {
-        lock(&self.grants).insert(grant.epoch, Arc::clone(grant));
+        let grant = Arc::clone(grant);
+        lock(&self.grants).insert(grant.epoch, Granted { grant, revoked: Vec::new() });
+    }
+
+    /// The grant is not to be imported over `connection` any more.
+    pub(crate) fn revoke(&self, epoch: u64, connection: ConnectionId) {
+        if let Some(granted) = lock(&self.grants).get_mut(&epoch) {
+            granted.revoked.push(connection);
+        }
     }
 
     pub(crate) fn withdraw(&self, epoch: u64) {
@@ -50,7 +67,11 @@ impl Registry {
         count: usize,
     ) -> Result<Vec<Arc<RegionInner>>, String> {
         let grants = lock(&self.grants);
-        let grant = grants.get(&epoch).ok_or_else(|| format!("stale grant: epoch {epoch} is no longer granted"))?;
+        let stale = || format!("stale grant: epoch {epoch} is no longer granted");
+        let Granted { grant, revoked } = grants.get(&epoch).ok_or_else(stale)?;
+        if revoked.contains(&connection) {
+            return Err(stale());
+        }
         if let Audience::Channel(channel) = grant.audience {
             let peer = lock(&self.channels).get(&channel).map(|peer| peer.connection);
             if peer != Some(connection) {
@@ -67,7 +88,33 @@ impl Registry {
     }
 
     pub(crate) fn disconnected(&self, channel: ChannelId) {
-        lock(&self.channels).remove(&channel);
+        let peer = lock(&self.channels).remove(&channel);
+        if let Some(Peer { connection, .. }) = peer {
+            lock(&self.usages).retain(|(of, _), _| *of != connection);
+            for granted in lock(&self.grants).values_mut() {
+                granted.revoked.retain(|of| *of != connection);
+            }
+        }
+    }
+
+    /// Whether a grant of the peer's is in use, for all imports of it over this connection.
+    pub(crate) fn usage(&self, connection: ConnectionId, epoch: u64) -> Arc<Usage> {
+        let mut usages = lock(&self.usages);
+        if let Some(known) = usages.get(&(connection, epoch)).and_then(Weak::upgrade) {
+            return known;
+        }
+        // Now and then, so that those of dropped imports do not gather: at most as many as are alive.
+        if usages.len().is_power_of_two() {
+            usages.retain(|_, usage| usage.strong_count() > 0);
+        }
+        let made = Arc::new(Usage::default());
+        usages.insert((connection, epoch), Arc::downgrade(&made));
+        made
+    }
+
+    /// The same where somebody has imported it, or is about to.
+    pub(crate) fn usage_if_any(&self, connection: ConnectionId, epoch: u64) -> Option<Arc<Usage>> {
+        lock(&self.usages).get(&(connection, epoch)).and_then(Weak::upgrade)
     }
 
     pub(crate) fn peer(&self, channel: ChannelId) -> Option<Peer> {

@@ -1,14 +1,20 @@
 //! One channel of a port: its transfers, its queue, its state. Knows no engine.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     ids_ring::IdsRing,
     messages::{Held, Outgoing},
+    revokes::Revokes,
     transfer::{Follows, Phase, Transfer},
 };
 use crate::{
-    ApiMisuse, Batch, Bounds, ChannelId, Class, Event, Outcome, Short, State, Submitted, Then, TransferId,
+    ApiMisuse, Batch, Bounds, ChannelId, Class, CounterId, Event, Outcome, Quarantined, Short, State, Submitted, Then,
+    TransferId,
     counter::CounterPool,
     node::control::ConnectionId,
     observe::{Accepted, Ended, On},
@@ -22,6 +28,13 @@ pub(crate) struct Channel {
     pub(crate) state: State,
     /// The state was not handed out yet.
     pub(crate) tell_state: bool,
+    /// How far its end is.
+    pub(crate) end: End,
+    /// Grants that are being taken back from its peer.
+    pub(crate) revokes: Revokes,
+    /// The peer's epochs that are used no more, as it has asked.
+    pub(crate) given_back: Vec<u64>,
+    fence_after: Option<Duration>,
     /// The state to end in, once all that the peer sent before is handed out.
     pub(crate) ending: Option<State>,
     /// Whether the engine may be given runs: the peer has joined.
@@ -40,9 +53,20 @@ pub(crate) struct Channel {
     ended: VecDeque<u16>,
     /// Quiet after an end that was not, to be handed out.
     quiet: VecDeque<u16>,
+    /// Ended before their count was posted: the receiver is to be told.
+    aborts: VecDeque<u16>,
     ids: IdsRing,
     /// Counts the transfers of this channel and of those that had its link before, so that no id comes twice.
     pub(crate) serial: u32,
+}
+
+/// What is still to come once a channel is broken or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// The engine has taken the link down.
+    pub(crate) closed: bool,
+    /// The peer has, or nothing of his comes through.
+    pub(crate) left: bool,
 }
 
 /// What is known once both have met.
@@ -56,7 +80,7 @@ pub(crate) struct Peer {
 
 impl Channel {
     /// `serial` is where the last channel on this link left off.
-    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds, serial: u32) -> Self {
+    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds, fence_after: Option<Duration>, serial: u32) -> Self {
         let now = Instant::now();
         let count = bounds.transfers as usize;
         #[expect(clippy::cast_possible_truncation, reason = "at most 65536 transfers: the last slot is 65535")]
@@ -66,6 +90,10 @@ impl Channel {
             class,
             state: State::Connecting,
             tell_state: false,
+            end: End { closed: false, left: true },
+            revokes: Revokes::default(),
+            given_back: Vec::new(),
+            fence_after,
             ending: None,
             may_post: false,
             closing: false,
@@ -78,6 +106,7 @@ impl Channel {
             queue: VecDeque::with_capacity(count),
             ended: VecDeque::with_capacity(count),
             quiet: VecDeque::with_capacity(count),
+            aborts: VecDeque::with_capacity(count),
             ids: IdsRing::new(bounds.blocks, bounds.transfers),
             serial,
         }
@@ -85,6 +114,11 @@ impl Channel {
 
     pub(crate) fn on(&self) -> On {
         On { channel: self.id, class: self.class }
+    }
+
+    /// Whether it is broken or closed.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.state, State::Broken(_) | State::Closed)
     }
 
     fn up(&self) -> Result<&Peer, ApiMisuse> {
@@ -141,7 +175,14 @@ impl Channel {
         if !self.ids.has_room(batch.here.len()) {
             return Ok((Submitted::Full(Short::Blocks), accepted));
         }
+        let usage = &plan.remote.0.usage;
+        if !usage.enter() {
+            return Ok((Submitted::Revoked, accepted));
+        }
         let submitted = self.take(&batch.then, batch.deadline, batch.tag);
+        if !matches!(submitted, Submitted::Accepted(_)) && usage.leave() {
+            self.given_back.push(plan.remote.epoch());
+        }
         if let Submitted::Accepted(id) = submitted {
             let ids = self.ids.take(batch.here, batch.there);
             let transfer = &mut self.transfers[usize::from(id.slot)];
@@ -149,6 +190,7 @@ impl Channel {
             transfer.planes = batch.planes.clone();
             transfer.ids = Some(ids);
             transfer.blocks = blocks;
+            transfer.uses_grant = true;
         }
         Ok((submitted, accepted))
     }
@@ -248,10 +290,56 @@ impl Channel {
             Phase::Unquiet if transfer.quiet() => {
                 transfer.phase = Phase::Quiet;
                 self.quiet.push_back(id.slot);
+                self.leave_grant(id.slot);
             }
+            Phase::Ended(_) if transfer.quiet() => self.leave_grant(id.slot),
             _ => {}
         }
         None
+    }
+
+    /// A transfer that is quiet uses its grant no more.
+    fn leave_grant(&mut self, slot: u16) {
+        let transfer = &mut self.transfers[usize::from(slot)];
+        if std::mem::take(&mut transfer.uses_grant)
+            && let Some(plan) = &transfer.plan
+            && plan.0.remote.0.usage.leave()
+        {
+            self.given_back.push(plan.0.remote.epoch());
+        }
+    }
+
+    /// A transfer that is not posted whole, of a grant that its owner wants back.
+    pub(crate) fn next_revoked(&self) -> Option<u16> {
+        let is_revoked = |slot: &&u16| {
+            let plan = self.transfers[usize::from(**slot)].plan.as_ref();
+            plan.is_some_and(|plan| plan.0.remote.0.usage.is_revoked())
+        };
+        self.queue.iter().find(is_revoked).copied()
+    }
+
+    /// The count of a transfer that will not be counted, next to be told.
+    pub(crate) fn next_abort(&self) -> Option<CounterId> {
+        match self.transfers[usize::from(*self.aborts.front()?)].follow {
+            Follows::Count(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The engine has that abort.
+    pub(crate) fn abort_posted(&mut self) {
+        if let Some(slot) = self.aborts.pop_front() {
+            let transfer = &mut self.transfers[usize::from(slot)];
+            transfer.to_abort = false;
+            if transfer.phase == Phase::Aborting {
+                self.retire(slot);
+            }
+        }
+    }
+
+    /// Whether something is to be posted.
+    pub(crate) fn has_work(&self) -> bool {
+        self.may_post && (!self.queue.is_empty() || !self.aborts.is_empty())
     }
 
     /// The slot of a transfer that is in flight.
@@ -265,12 +353,23 @@ impl Channel {
         let transfer = &mut self.transfers[usize::from(slot)];
         if transfer.phase == Phase::Queued {
             self.queue.retain(|&other| other != slot);
-            if let (Follows::Message(waiting), Some(peer)) = (transfer.follow, &mut self.peer) {
-                peer.outgoing.withdrawn(waiting);
+            match (transfer.follow, &mut self.peer) {
+                (Follows::Message(waiting), Some(peer)) => peer.outgoing.withdrawn(waiting),
+                (Follows::Count(_), Some(_)) => {
+                    transfer.to_abort = true;
+                    self.aborts.push_back(slot);
+                }
+                _ => {}
             }
         }
         transfer.phase = Phase::Ended(outcome);
         self.ended.push_back(slot);
+        if transfer.quiet() {
+            self.leave_grant(slot);
+        } else if let Some(after) = self.fence_after {
+            transfer.fence_at = now.checked_add(after);
+        }
+        let transfer = &self.transfers[usize::from(slot)];
         Ended {
             op: transfer.plan.as_ref().map(|plan| plan.0.op),
             outcome,
@@ -289,16 +388,36 @@ impl Channel {
         self.transfers.iter().position(due).map(|slot| slot as u16)
     }
 
+    /// When something is due next: the end of a transfer, or a fence.
     pub(crate) fn nearest_deadline(&self) -> Option<Instant> {
-        self.transfers.iter().filter(|transfer| transfer.in_flight()).map(|transfer| transfer.deadline).min()
+        if self.is_over() {
+            return None;
+        }
+        let due = |transfer: &Transfer| {
+            if transfer.in_flight() { Some(transfer.deadline) } else { transfer.fence_due() }
+        };
+        self.transfers.iter().filter_map(due).chain(self.revokes.nearest()).min()
     }
 
-    /// Whether every transfer is quiet.
+    /// Whether the channel is to be fenced: a transfer has not become quiet in its time, or a revoke was not answered.
+    pub(crate) fn must_fence(&self, now: Instant) -> bool {
+        let late = |transfer: &Transfer| transfer.fence_due().is_some_and(|due| due <= now);
+        !self.is_over() && (self.revokes.nearest().is_some_and(|due| due <= now) || self.transfers.iter().any(late))
+    }
+
+    /// Whether every transfer is quiet, and all that the peer is to be told of them is posted.
     pub(crate) fn all_quiet(&self) -> bool {
-        self.transfers.iter().all(|transfer| !transfer.in_flight() && transfer.quiet())
+        self.aborts.is_empty() && self.transfers.iter().all(|transfer| !transfer.in_flight() && transfer.quiet())
     }
 
-    /// The link is closed: nothing on this side is touched any more, whatever was not reported.
+    /// The channel is over: nobody is told of aborts any more.
+    pub(crate) fn drop_aborts(&mut self) {
+        while !self.aborts.is_empty() {
+            self.abort_posted();
+        }
+    }
+
+    /// The link is down: nothing on this side is touched any more, whatever was not reported.
     pub(crate) fn silence(&mut self) {
         for (slot, transfer) in self.transfers.iter_mut().enumerate() {
             transfer.finished_parts = transfer.posted_parts;
@@ -310,15 +429,27 @@ impl Channel {
         }
     }
 
+    /// The link is down, and it is not proven that nothing on this side is touched any more. The memory of what is under
+    /// way is kept for good: gives how much that is.
+    pub(crate) fn keep_unquiet(&mut self) -> Quarantined {
+        let mut kept = Quarantined::default();
+        for plan in self.transfers.iter_mut().filter(|one| !one.quiet()).filter_map(|one| one.plan.take()) {
+            kept.regions += plan.0.regions().len() as u64;
+            kept.bytes += plan.0.regions().iter().map(crate::Region::bytes).sum::<u64>();
+            std::mem::forget(plan);
+        }
+        kept
+    }
+
     /// Whether something waits to be handed out.
     pub(crate) fn has_news(&self) -> bool {
-        self.tell_state || !self.ended.is_empty() || !self.quiet.is_empty()
+        self.tell_state || !self.ended.is_empty() || !self.quiet.is_empty() || self.revokes.has_news()
     }
 
     /// Everything was handed out and given back: the channel can be forgotten.
     pub(crate) fn over(&self) -> bool {
-        let last = matches!(self.state, State::Broken(_) | State::Closed);
-        last && !self.has_news() && self.held.none() && self.free.len() == self.transfers.len()
+        let down = self.is_over() && self.end == End { closed: true, left: true };
+        down && !self.has_news() && self.held.none() && self.free.len() == self.transfers.len() && self.revokes.none()
     }
 
     /// The next thing to hand out: ends first, so that they come before the state that caused them.
@@ -348,17 +479,22 @@ impl Channel {
             self.tell_state = false;
             return Some(Event::Channel { channel: self.id, state: self.state });
         }
-        None
+        let (epoch, how) = self.revokes.next_news()?;
+        Some(Event::Revoked { channel: self.id, epoch, how })
     }
 
-    /// A transfer is over: its slot, its ids and its hold on memory are free.
+    /// A transfer is over: its ids and its hold on memory are free, and its slot once its abort is posted.
     fn retire(&mut self, slot: u16) {
         let transfer = &mut self.transfers[usize::from(slot)];
-        transfer.phase = Phase::Free;
         transfer.plan = None;
         if let Some(range) = transfer.ids.take() {
             self.ids.give_back(range);
         }
+        if transfer.to_abort {
+            transfer.phase = Phase::Aborting;
+            return;
+        }
+        transfer.phase = Phase::Free;
         self.free.push(slot);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    mem::ManuallyDrop,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -9,16 +10,12 @@ use std::{
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use super::{Port, channel::Channel};
+use super::{Port, channel::Channel, taking_back::outlive};
 use crate::{
-    ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Link, Outcome, Slot, State,
-    Submitted, Subscriber, TransferId,
-    backend::{Engine, Follow, Posted, Raw, Work},
-    node::{
-        NodeInner,
-        control::{Command, Frame},
-        inbox::Inbox,
-    },
+    ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Grant, Link, MemoryError, Outcome,
+    Revoking, Slot, State, Submitted, Subscriber, TransferId,
+    backend::{Engine, Follow, Posted, Raw, Run, Work},
+    node::{NodeInner, inbox::Inbox},
     observe::Accepted,
 };
 
@@ -30,7 +27,8 @@ const GARBAGE_SLOT: Cause = Cause::Garbage(2);
 /// A port whose owner polls it himself; facts go to the subscriber `S`.
 pub struct Poller<S: Subscriber> {
     pub(super) node: Arc<NodeInner>,
-    pub(super) engine: Box<dyn Engine>,
+    /// Taken by the drop: it may live on longer than the port.
+    pub(super) engine: ManuallyDrop<Box<dyn Engine>>,
     pub(super) inbox: Arc<Inbox>,
     /// By link.
     pub(super) channels: Box<[Option<Box<Channel>>]>,
@@ -40,7 +38,9 @@ pub struct Poller<S: Subscriber> {
     pub(super) active: Vec<u16>,
     pub(super) subscriber: S,
     epoll: OwnedFd,
-    copies_in_poll: bool,
+    pub(super) copies_in_poll: bool,
+    /// Whether a link that is down keeps out what its peer has under way.
+    pub(super) fence_is_proof: bool,
     /// `arm` said sleep, and nothing was polled since.
     armed: bool,
     /// No deadline is earlier.
@@ -51,7 +51,7 @@ pub struct Poller<S: Subscriber> {
 
 impl<S: Subscriber> Poller<S> {
     pub(crate) fn new(node: Arc<NodeInner>, subscriber: S) -> Result<Self, ConnectError> {
-        let engine = node.domain.engine()?;
+        let engine = node.domain.engine(&node.upkeep.reaper)?;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |source: std::io::Error| ConnectError::Io { what, source }
@@ -63,10 +63,11 @@ impl<S: Subscriber> Poller<S> {
                 .map_err(|errno| failed("epoll_ctl")(errno.into()))?;
         }
         let capabilities = node.domain.capabilities();
-        let (count, copies_in_poll) = (usize::from(capabilities.max_channels), capabilities.copies_in_poll);
+        let count = usize::from(capabilities.max_channels);
+        let (copies_in_poll, fence_is_proof) = (capabilities.copies_in_poll, capabilities.fence_is_proof);
         Ok(Self {
             node,
-            engine,
+            engine: ManuallyDrop::new(engine),
             inbox,
             channels: (0..count).map(|_| None).collect(),
             serials: vec![0; count].into(),
@@ -74,6 +75,7 @@ impl<S: Subscriber> Poller<S> {
             subscriber,
             epoll,
             copies_in_poll,
+            fence_is_proof,
             armed: false,
             next_deadline: None,
             turn: 0,
@@ -115,9 +117,10 @@ impl<S: Subscriber> Poller<S> {
         let at = channel.on();
         match submitted {
             Submitted::Full(bound) => self.subscriber.full(at, bound),
+            Submitted::Revoked => {}
             Submitted::Accepted(_) => {
                 self.subscriber.accepted(at, accepted);
-                self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+                self.due_at(deadline);
                 if !self.copies_in_poll {
                     self.post(on.link());
                 }
@@ -126,11 +129,38 @@ impl<S: Subscriber> Poller<S> {
         submitted
     }
 
-    /// Gives the engine what waits on a link, as much as it takes now.
-    fn post(&mut self, link: Link) {
+    /// Something is due at this time.
+    pub(super) fn due_at(&mut self, time: Instant) {
+        self.next_deadline = Some(self.next_deadline.map_or(time, |next| next.min(time)));
+    }
+
+    /// Ends a transfer that is in flight, and tells the subscriber.
+    pub(super) fn end(&mut self, link: Link, slot: u16, outcome: Outcome, now: Instant) {
         let Some(channel) = self.channels[link.index()].as_deref_mut() else {
             return;
         };
+        let ended = channel.end(slot, outcome, now);
+        let fence_at = channel.transfer(slot).fence_at;
+        self.subscriber.ended(channel.on(), ended);
+        if let Some(fence_at) = fence_at {
+            self.due_at(fence_at);
+        }
+    }
+
+    /// Gives the engine what waits on a link, as much as it takes now.
+    pub(super) fn post(&mut self, link: Link) {
+        let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+            return;
+        };
+        while channel.may_post
+            && let Some(id) = channel.next_abort()
+        {
+            // SAFETY: it names no memory.
+            if unsafe { self.engine.post(link, &mut Run::abort(id)) } == Posted::Part {
+                return;
+            }
+            channel.abort_posted();
+        }
         while let Some(&slot) = channel.queue.front()
             && channel.may_post
         {
@@ -219,6 +249,15 @@ impl<S: Subscriber> Poller<S> {
                 let slot = Slot { channel: channel.id, index: slot, generation };
                 Some(Event::Message { channel: channel.id, slot, bytes })
             }
+            Raw::Aborted { link, aborts: _ } => {
+                let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
+                channel.may_post = true;
+                Some(Event::Counters { channel: channel.id })
+            }
+            Raw::Closed { link, quiet } => {
+                self.link_closed(link, quiet);
+                None
+            }
             Raw::Credit { link, messages } => {
                 let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
                 if let Some(peer) = &mut channel.peer {
@@ -240,43 +279,6 @@ impl<S: Subscriber> Poller<S> {
         }
     }
 
-    /// Ends a channel: closes its link, ends its transfers, tells the state. Nothing happens to one that has ended.
-    pub(super) fn finish(&mut self, link: Link, state: State) {
-        let cause = match state {
-            State::Broken(cause) => cause,
-            // This side closes only what is quiet, so what is in flight is cut off by the peer.
-            _ => Cause::PeerClosed,
-        };
-        self.finish_for(link, state, cause);
-    }
-
-    /// As [`finish`](Self::finish), where the transfers in flight end with a cause of their own.
-    fn finish_for(&mut self, link: Link, state: State, cause: Cause) {
-        let Some(channel) = self.channels[link.index()].as_deref_mut() else {
-            return;
-        };
-        if matches!(channel.state, State::Broken(_) | State::Closed) {
-            return;
-        }
-        if let (State::Closed, Some(connection)) = (state, channel.connection) {
-            // Said first: the peer's end fails once this one is gone, and he is to know why.
-            self.node.control.command(Command::Send { connection, frame: Frame::Bye });
-        }
-        self.engine.close(link);
-        channel.silence();
-        let now = Instant::now();
-        while let Some(slot) = channel.next_due(None) {
-            let ended = channel.end(slot, Outcome::Failed(cause), now);
-            self.subscriber.ended(channel.on(), ended);
-        }
-        channel.state = state;
-        channel.tell_state = true;
-        channel.may_post = false;
-        self.subscriber.channel(channel.on(), state);
-        let (id, connection) = (channel.id, channel.connection.take());
-        self.disconnect(id, connection);
-    }
-
     /// Ends what is due, and notes when the next is.
     fn deadlines(&mut self) {
         let Some(next) = self.next_deadline else { return };
@@ -285,15 +287,15 @@ impl<S: Subscriber> Poller<S> {
             return;
         }
         self.next_deadline = None;
-        for &link in &self.active {
-            let Some(channel) = self.channels[usize::from(link)].as_deref_mut() else {
-                continue;
-            };
-            while let Some(slot) = channel.next_due(Some(now)) {
-                let ended = channel.end(slot, Outcome::DeadlinePassed, now);
-                self.subscriber.ended(channel.on(), ended);
+        for at in 0..self.active.len() {
+            let link = Link(self.active[at]);
+            while let Some(slot) = self.channels[link.index()].as_deref().and_then(|one| one.next_due(Some(now))) {
+                self.end(link, slot, Outcome::DeadlinePassed, now);
             }
-            let nearest = channel.nearest_deadline();
+            if self.channels[link.index()].as_deref().is_some_and(|channel| channel.must_fence(now)) {
+                self.finish(link, State::Broken(Cause::Fenced));
+            }
+            let nearest = self.channels[link.index()].as_deref().and_then(Channel::nearest_deadline);
             self.next_deadline = [self.next_deadline, nearest].into_iter().flatten().min();
         }
     }
@@ -399,6 +401,7 @@ impl<S: Subscriber> Port for Poller<S> {
             self.post(Link(self.active[(self.turn + at) % count]));
         }
         self.closings();
+        self.give_back();
         if made < events.len() {
             made += self.tell(&mut events[made..]);
         }
@@ -419,14 +422,16 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 
     fn cancel(&mut self, id: TransferId) -> bool {
-        let Some(channel) = self.channels.get_mut(usize::from(id.channel)).and_then(Option::as_deref_mut) else {
+        let channel = self.channels.get(usize::from(id.channel)).and_then(Option::as_deref);
+        let Some(slot) = channel.and_then(|channel| channel.in_flight(id)) else {
             return false;
         };
-        let Some(slot) = channel.in_flight(id) else {
-            return false;
-        };
-        let ended = channel.end(slot, Outcome::Cancelled, Instant::now());
-        self.subscriber.ended(channel.on(), ended);
+        let link = Link(id.channel);
+        self.end(link, slot, Outcome::Cancelled, Instant::now());
+        if !self.copies_in_poll {
+            // The receiver is told now, and not only once somebody polls.
+            self.post(link);
+        }
         true
     }
 
@@ -434,10 +439,24 @@ impl<S: Subscriber> Port for Poller<S> {
         self.begin_close(channel)
     }
 
+    fn fence(&mut self, channel: ChannelId) -> Result<(), ApiMisuse> {
+        self.channel(channel)?;
+        self.finish(channel.link(), State::Broken(Cause::Fenced));
+        Ok(())
+    }
+
+    fn revoke(&mut self, grant: &Grant, from: ChannelId, fence_after: Duration) -> Result<Revoking, ApiMisuse> {
+        self.begin_revoke(grant, from, fence_after)
+    }
+
+    fn revoke_swap(&mut self, grant: &Grant, from: ChannelId) -> Result<(), MemoryError> {
+        self.swap_revoked(grant, from)
+    }
+
     fn arm(&mut self) -> Armed {
         let busy = |link: &u16| {
             self.channels[usize::from(*link)].as_deref().is_some_and(|channel| {
-                let waits = self.copies_in_poll && channel.may_post && !channel.queue.is_empty();
+                let waits = self.copies_in_poll && channel.has_work();
                 waits || channel.has_news() || channel.ending.is_some()
             })
         };
@@ -465,10 +484,12 @@ impl<S: Subscriber> fmt::Debug for Poller<S> {
 
 impl<S: Subscriber> Drop for Poller<S> {
     fn drop(&mut self) {
-        // Links first: then nothing touches the memory that the transfers in the tables hold.
         for at in 0..self.active.len() {
             self.finish_for(Link(self.active[at]), State::Closed, Cause::ClosedHere);
         }
         self.node.control.forget(&self.inbox);
+        // SAFETY: nothing of this value is used after its drop.
+        let engine = unsafe { ManuallyDrop::take(&mut self.engine) };
+        outlive(engine, std::mem::take(&mut self.channels), &self.node.upkeep);
     }
 }

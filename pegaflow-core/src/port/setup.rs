@@ -1,6 +1,6 @@
 //! How channels of a port come and go: what the control thread reports, and what it is asked. Off the hot path.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     channel::{Channel, Peer},
@@ -60,18 +60,18 @@ impl<S: Subscriber> Poller<S> {
             .ok_or(ConnectError::TooManyChannels { channels: count })?;
         let id = ChannelId { index, serial: self.node.next_channel() };
         let bounds = *self.node.options.bounds(class);
-        let parcel = match self.engine.open(id.link(), class, &bounds)?.check(capabilities) {
-            Ok(parcel) => parcel,
-            Err(error) => {
-                self.engine.close(id.link());
-                self.engine.forget(id.link());
-                return Err(error.into());
-            }
-        };
-        self.channels[usize::from(index)] =
-            Some(Box::new(Channel::new(id, class, bounds, self.serials[usize::from(index)])));
+        let fence_after = self.node.options.fence_after[class as usize];
+        let parcel = self.engine.open(id.link(), class, &bounds)?.check(capabilities);
+        let made = Channel::new(id, class, bounds, fence_after, self.serials[usize::from(index)]);
+        self.channels[usize::from(index)] = Some(Box::new(made));
         self.active.push(index);
-        Ok((id, parcel))
+        match parcel {
+            Ok(parcel) => Ok((id, parcel)),
+            Err(error) => {
+                self.abandon(id);
+                Err(error.into())
+            }
+        }
     }
 
     /// Completes this side with what the peer said.
@@ -111,11 +111,20 @@ impl<S: Subscriber> Poller<S> {
                 // What the peer sent before it closed is handed out first.
                 Note::Bye { connection } => self.end_of(connection, State::Closed),
                 Note::Gone { connection, cause } => self.end_of(connection, State::Broken(cause)),
+                Note::Revoke { connection } => self.withdraw_revoked(connection),
+                Note::Revoked { connection, epoch } => {
+                    let upkeep = Arc::clone(&self.node.upkeep);
+                    if let Some(channel) = self.by_connection(connection) {
+                        let over = channel.is_over();
+                        channel.revokes.acknowledged(epoch, over, &upkeep);
+                    }
+                }
+                Note::Left { connection } => self.peer_left(connection),
             }
         }
     }
 
-    fn by_connection(&mut self, connection: ConnectionId) -> Option<&mut Channel> {
+    pub(super) fn by_connection(&mut self, connection: ConnectionId) -> Option<&mut Channel> {
         self.channels.iter_mut().flatten().map(|channel| &mut **channel).find(|c| c.connection == Some(connection))
     }
 
@@ -158,9 +167,9 @@ impl<S: Subscriber> Poller<S> {
     /// A channel that nobody has heard of yet goes without an event.
     fn abandon(&mut self, id: ChannelId) {
         self.engine.close(id.link());
-        self.engine.forget(id.link());
-        self.channels[usize::from(id.index)] = None;
-        self.active.retain(|&index| index != id.index);
+        if let Ok(channel) = self.channel_mut(id) {
+            channel.state = State::Closed;
+        }
     }
 
     /// The dialled peer has made its end: join, and say so.
@@ -197,14 +206,5 @@ impl<S: Subscriber> Poller<S> {
         }
         channel.closing = true;
         Ok(())
-    }
-
-    /// Tells the control thread, and through it the peer, that a channel has ended here.
-    pub(super) fn disconnect(&mut self, id: ChannelId, connection: Option<ConnectionId>) {
-        self.node.registry.disconnected(id);
-        match connection {
-            Some(connection) => self.node.control.command(Command::Close { connection }),
-            None => self.node.control.command(Command::GiveUp { channel: id }),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! One transfer's life: queued, posting, posted, ended, handed out, quiet.
+//! One transfer's life: queued, posting, posted, ended, handed out, quiet; and its abort, where a count was to follow.
 
 use std::{ops::Range, time::Instant};
 
@@ -24,6 +24,12 @@ pub(crate) struct Transfer {
     pub(crate) tag: u64,
     pub(crate) submitted_at: Instant,
     pub(crate) posted_at: Option<Instant>,
+    /// It counts among those that use the peer's grant.
+    pub(crate) uses_grant: bool,
+    /// The receiver waits for its count, and is to be told that none comes.
+    pub(crate) to_abort: bool,
+    /// When the channel is fenced, should it not be quiet by then.
+    pub(crate) fence_at: Option<Instant>,
 }
 
 /// What follows, as the transfer keeps it.
@@ -47,6 +53,8 @@ pub(crate) enum Phase {
     Unquiet,
     /// Quiet; that event waits for a poll with room.
     Quiet,
+    /// All was handed out; the abort is not posted.
+    Aborting,
 }
 
 impl Transfer {
@@ -66,6 +74,9 @@ impl Transfer {
             tag: 0,
             submitted_at: now,
             posted_at: None,
+            uses_grant: false,
+            to_abort: false,
+            fence_at: None,
         }
     }
 
@@ -75,5 +86,10 @@ impl Transfer {
 
     pub(crate) fn quiet(&self) -> bool {
         self.posted_parts == self.finished_parts
+    }
+
+    /// When its channel is to be fenced for it: it has ended, and is not quiet.
+    pub(crate) fn fence_due(&self) -> Option<Instant> {
+        self.fence_at.filter(|_| !self.quiet() && matches!(self.phase, Phase::Ended(_) | Phase::Unquiet))
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     ptr::{self, NonNull},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::{
@@ -11,8 +12,8 @@ use rustix::{
     mm::{Advice, MapFlags, ProtFlags},
 };
 
-use super::{AllocateOptions, PageSize};
-use crate::MemoryError;
+use super::{AllocateOptions, Kind, PageSize};
+use crate::{BackendError, MemoryError, backend::Memory};
 
 /// Memory that stays mapped until this value is dropped.
 pub(crate) struct Mapping {
@@ -23,7 +24,7 @@ pub(crate) struct Mapping {
 
 enum Hold {
     /// Ours: unmapped on drop. `mapped` is the length rounded up to whole pages.
-    Owned { file: OwnedFd, mapped: usize },
+    Owned { file: Mutex<OwnedFd>, mapped: usize, page: PageSize },
     /// The caller's: let go by dropping what he gave. Of an accelerator's memory the dmabuf comes along, and where in it
     /// the memory begins.
     Lent { dmabuf: Option<(OwnedFd, u64)>, _keep: Box<dyn Send + Sync> },
@@ -38,48 +39,64 @@ impl Mapping {
     /// Allocates `bytes` of zeroed memory in a memfd of its own: sealed against resizing, so that no holder can turn
     /// another's access into a SIGBUS, and not inherited over fork.
     pub(crate) fn allocate(bytes: u64, how: AllocateOptions) -> Result<Self, MemoryError> {
-        let refused = |call, hint| move |errno: io::Error| MemoryError::Kernel { call, bytes, hint, source: errno };
         let page = how.page.bytes();
         let rounded = bytes.checked_next_multiple_of(page).filter(|&all| i64::try_from(all).is_ok());
         let (Some(rounded), Some(mapped)) = (rounded, rounded.and_then(|all| usize::try_from(all).ok())) else {
             return Err(MemoryError::BadLength { bytes, max: i64::MAX as u64 });
         };
-        let (huge, hint) = match how.page {
-            PageSize::Base => (MemfdFlags::empty(), ""),
-            PageSize::Huge2MiB => (MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB, HINT_2MIB),
-            PageSize::Huge1GiB => (MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB, HINT_1GIB),
-        };
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | huge;
-        let file = rustix::fs::memfd_create("pegaflow-region", flags)
-            .map_err(io::Error::from)
-            .map_err(refused("memfd_create", hint))?;
-        rustix::fs::ftruncate(&file, rounded).map_err(io::Error::from).map_err(refused("ftruncate", hint))?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW)
-            .map_err(io::Error::from)
-            .map_err(refused("fcntl(F_ADD_SEALS)", ""))?;
+        let file = create(bytes, rounded, how.page)?;
         let populate = if how.touch { MapFlags::POPULATE } else { MapFlags::empty() };
+        let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh mapping at an address of the kernel's choice; nothing of ours is replaced.
-        let base = unsafe {
-            rustix::mm::mmap(
-                ptr::null_mut(),
-                mapped,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | populate,
-                &file,
-                0,
-            )
-        }
-        .map_err(io::Error::from)
-        .map_err(refused("mmap", hint))?;
+        let base = unsafe { rustix::mm::mmap(ptr::null_mut(), mapped, access, MapFlags::SHARED | populate, &file, 0) }
+            .map_err(refused("mmap", bytes, how.page))?;
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
-            return Err(refused("mmap", "; it gave address 0")(io::ErrorKind::AddrNotAvailable.into()));
+            let source = io::ErrorKind::AddrNotAvailable.into();
+            return Err(MemoryError::Kernel { call: "mmap", bytes, hint: "; it gave address 0", source });
         };
-        let mapping = Self { base, bytes, hold: Hold::Owned { file, mapped } };
-        // SAFETY: exactly the range that was mapped above.
-        unsafe { rustix::mm::madvise(base.as_ptr().cast(), mapped, Advice::LinuxDontFork) }
-            .map_err(io::Error::from)
-            .map_err(refused("madvise(MADV_DONTFORK)", ""))?;
+        let hold = Hold::Owned { file: Mutex::new(file), mapped, page: how.page };
+        let mapping = Self { base, bytes, hold };
+        mapping.keep_from_children(mapped)?;
         Ok(mapping)
+    }
+
+    /// A child of a fork does not get it.
+    fn keep_from_children(&self, mapped: usize) -> Result<(), MemoryError> {
+        // SAFETY: exactly the range that was mapped.
+        unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), mapped, Advice::LinuxDontFork) }.map_err(refused(
+            "madvise(MADV_DONTFORK)",
+            self.bytes,
+            PageSize::Base,
+        ))
+    }
+
+    /// Puts fresh zeroed memory of the same length at the same address. `told` hears of it first, and may refuse.
+    ///
+    /// What threads of this process read and write meanwhile is theirs to know.
+    pub(crate) fn swap(
+        &self,
+        kind: Kind,
+        told: impl FnOnce(&Memory<'_>) -> Result<(), BackendError>,
+    ) -> Result<(), MemoryError> {
+        let Hold::Owned { file, mapped, page } = &self.hold else {
+            let source = io::ErrorKind::Unsupported.into();
+            return Err(MemoryError::Kernel {
+                call: "mmap",
+                bytes: self.bytes,
+                hint: "; it is the caller's own",
+                source,
+            });
+        };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = create(self.bytes, *mapped as u64, *page)?;
+        let (base, bytes) = (self.base(), self.bytes);
+        told(&Memory { base, bytes, kind, file: Some(fresh.as_fd()), file_offset: 0 })?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: it replaces exactly this mapping, atomically: whoever has its address reaches the one or the other.
+        unsafe { rustix::mm::mmap(base.cast(), *mapped, access, MapFlags::SHARED | MapFlags::FIXED, &fresh, 0) }
+            .map_err(refused("mmap(MAP_FIXED)", bytes, *page))?;
+        *file = fresh;
+        self.keep_from_children(*mapped)
     }
 
     /// Takes memory that the caller mapped.
@@ -103,11 +120,18 @@ impl Mapping {
         self.bytes
     }
 
-    /// The file under the memory, and the bytes before the mapping's first.
-    pub(crate) fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+    /// Hands a description of the memory to `told`.
+    pub(crate) fn describe<T>(&self, kind: Kind, told: impl FnOnce(&Memory<'_>) -> T) -> T {
+        let (base, bytes) = (self.base(), self.bytes);
         match &self.hold {
-            Hold::Owned { file, .. } => Some((file.as_fd(), 0)),
-            Hold::Lent { dmabuf, .. } => dmabuf.as_ref().map(|(file, offset)| (file.as_fd(), *offset)),
+            Hold::Owned { file, .. } => {
+                let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                told(&Memory { base, bytes, kind, file: Some(file.as_fd()), file_offset: 0 })
+            }
+            Hold::Lent { dmabuf, .. } => {
+                let (file, file_offset) = dmabuf.as_ref().map_or((None, 0), |(file, at)| (Some(file.as_fd()), *at));
+                told(&Memory { base, bytes, kind, file, file_offset })
+            }
         }
     }
 
@@ -133,6 +157,34 @@ impl Mapping {
         // SAFETY: inside the mapping, by the assertion above.
         unsafe { self.base.as_ptr().add(offset) }
     }
+}
+
+/// A memfd of `rounded` bytes of such pages, which can't be resized any more.
+fn create(bytes: u64, rounded: u64, page: PageSize) -> Result<OwnedFd, MemoryError> {
+    let huge = match page {
+        PageSize::Base => MemfdFlags::empty(),
+        PageSize::Huge2MiB => MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB,
+        PageSize::Huge1GiB => MemfdFlags::HUGETLB | MemfdFlags::HUGE_1GB,
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | huge;
+    let file = rustix::fs::memfd_create("pegaflow-region", flags).map_err(refused("memfd_create", bytes, page))?;
+    rustix::fs::ftruncate(&file, rounded).map_err(refused("ftruncate", bytes, page))?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW).map_err(refused(
+        "fcntl(F_ADD_SEALS)",
+        bytes,
+        PageSize::Base,
+    ))?;
+    Ok(file)
+}
+
+/// The kernel's refusal of a call about `bytes` bytes.
+fn refused(call: &'static str, bytes: u64, page: PageSize) -> impl Fn(rustix::io::Errno) -> MemoryError {
+    let hint = match page {
+        PageSize::Base => "",
+        PageSize::Huge2MiB => HINT_2MIB,
+        PageSize::Huge1GiB => HINT_1GIB,
+    };
+    move |errno| MemoryError::Kernel { call, bytes, hint, source: errno.into() }
 }
 
 const HINT_2MIB: &str = "; are 2 MiB pages reserved? see /proc/meminfo, set vm.nr_hugepages";

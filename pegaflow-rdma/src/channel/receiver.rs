@@ -18,7 +18,9 @@ pub(crate) const NO_PLACE: Cause = Cause::Garbage(22);
 pub(crate) enum Arrival {
     /// A counter moved.
     Counted,
-    /// A count for a counter that is retired.
+    /// A counted transfer of the peer's will not be.
+    Aborted,
+    /// A count or an abort for a counter that is retired.
     Late,
     Message {
         slot: u32,
@@ -60,6 +62,11 @@ impl Receiver {
         })
     }
 
+    /// The device may write the ring for ever.
+    pub(crate) fn keep(&mut self) {
+        self.ring.keep();
+    }
+
     pub(crate) fn ring(&self) -> (u64, u32) {
         (self.ring.address(), self.ring.remote_key())
     }
@@ -74,6 +81,7 @@ impl Receiver {
         self.used += 1;
         match Immediate::from_bits(bits) {
             Immediate::Count(id) => Ok(if self.counters.increment(id, 0) { Arrival::Counted } else { Arrival::Late }),
+            Immediate::Abort(id) => Ok(if self.counters.abort(id, 0) { Arrival::Aborted } else { Arrival::Late }),
             Immediate::Message { sequence, bytes } => self.message_arrived(sequence, bytes),
             Immediate::Credits(messages) => Ok(Arrival::Credits(messages)),
         }

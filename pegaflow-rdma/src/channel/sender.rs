@@ -85,6 +85,13 @@ impl Sender {
         }
     }
 
+    /// The device may read the staging memory for ever.
+    pub(crate) fn keep(&mut self) {
+        if let Some(to) = &mut self.to {
+            to.staging.keep();
+        }
+    }
+
     /// The peer's end is known: its ring, of its bounds.
     pub(crate) fn join(&mut self, rail: &Rail, peer: &End, bounds: &Bounds) -> Result<(), BackendError> {
         let place_bytes = place_bytes(bounds.message_bytes);
@@ -227,9 +234,14 @@ impl Sender {
                 chain.flag(at - 1, fence);
             }
             _ if at == room => return false,
-            Follow::Count(id) => {
+            Follow::Count(_) | Follow::Abort(_) => {
+                let immediate = match run.follow() {
+                    Follow::Abort(id) => Immediate::Abort(id),
+                    Follow::Count(id) => Immediate::Count(id),
+                    _ => return false,
+                };
                 chain.set_empty(at, (to.ring, to.ring_key));
-                chain.immediate(at, Immediate::Count(id).to_bits());
+                chain.immediate(at, immediate.to_bits());
                 chain.flag(at, fence);
                 mark.requests += 1;
             }

@@ -7,6 +7,9 @@ use super::{QueuePair, abi::*};
 /// Completions of receives carry this; those of sends carry 0. It is valid in a completion with an error too.
 pub(crate) const RECEIVE: u64 = 1;
 
+/// That of the last request of a link that is taken down.
+pub(crate) const LAST: u64 = 2;
+
 /// What a device made of a chain that it did not take whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused {
@@ -102,6 +105,14 @@ impl Chain {
         self.work.requests += u64::from(posted);
         Err(Refused { errno, posted })
     }
+}
+
+/// Posts one signalled write of nothing, marked [`LAST`]; gives whether the device took it.
+pub(crate) fn post_last(pair: &mut QueuePair) -> bool {
+    let mut last = ibv_send_wr::NONE;
+    (last.wr_id, last.opcode, last.send_flags) = (LAST, IBV_WR_RDMA_WRITE, IBV_SEND_SIGNALED);
+    // SAFETY: one request, which names no memory.
+    unsafe { pair.post_send(&raw mut last) }.is_ok()
 }
 
 /// A chain of receives without memory, posted as it is whenever as many were used up.

@@ -21,7 +21,7 @@ pub(crate) struct Channel {
 
 // SAFETY: used by one thread at a time, which its engine's `&mut self` sees to.
 unsafe impl Send for Channel {}
-// SAFETY: through a shared reference only its descriptor is read.
+// SAFETY: taking and acknowledging events is the library's to order, which any thread may do.
 unsafe impl Sync for Channel {}
 
 impl Channel {
@@ -38,7 +38,7 @@ impl Channel {
     }
 
     /// Takes every event that is there and acknowledges it.
-    pub(crate) fn drain(&mut self) {
+    pub(crate) fn drain(&self) {
         loop {
             let (mut queue, mut mark) = (ptr::null_mut::<ibv_cq>(), ptr::null_mut::<c_void>());
             // SAFETY: the channel is open and does not block; both are written on success.
@@ -78,20 +78,22 @@ impl fmt::Debug for Channel {
 pub(crate) struct CompletionQueue {
     pub(super) device: Arc<Device>,
     pub(super) raw: NonNull<ibv_cq>,
+    /// Its events come through it.
+    _events: Arc<Channel>,
 }
 
 // SAFETY: used by one thread at a time, which its engine's `&mut self` sees to.
 unsafe impl Send for CompletionQueue {}
 
 impl CompletionQueue {
-    /// A queue of at least `entries` entries, whose events come through `channel`; the caller keeps that open longer.
-    pub(crate) fn new(device: &Arc<Device>, channel: &Channel, entries: u32) -> Result<Self, BackendError> {
+    /// A queue of at least `entries` entries, whose events come through `channel`.
+    pub(crate) fn new(device: &Arc<Device>, channel: &Arc<Channel>, entries: u32) -> Result<Self, BackendError> {
         let entries = c_int::try_from(entries).unwrap_or(c_int::MAX);
         let (context, none, events) = (device.context.as_ptr(), ptr::null_mut(), channel.raw.as_ptr());
         // SAFETY: all are of this device; vector 0 is always there.
         let raw = NonNull::new(unsafe { (device.verbs.create_cq)(context, entries, none, events, 0) });
         match raw {
-            Some(raw) => Ok(Self { device: Arc::clone(device), raw }),
+            Some(raw) => Ok(Self { device: Arc::clone(device), raw, _events: Arc::clone(channel) }),
             None => Err(failed(
                 "ibv_create_cq",
                 format_args!("of {entries} entries with device {}", device.name()),

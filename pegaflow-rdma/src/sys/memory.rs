@@ -169,6 +169,8 @@ pub(crate) struct Staging {
     region: Option<MemoryRegion>,
     base: NonNull<u8>,
     bytes: usize,
+    /// It is never given back.
+    kept: bool,
 }
 
 // SAFETY: owned memory; the NIC and this side's one engine touch it.
@@ -186,7 +188,7 @@ impl Staging {
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
             return Err(refused("mmap", rustix::io::Errno::FAULT));
         };
-        let mut made = Self { region: None, base, bytes };
+        let mut made = Self { region: None, base, bytes, kept: false };
         // A fork may give the parent new pages, and the NIC would go on with the old ones.
         // SAFETY: exactly the range that was mapped above.
         unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes, Advice::LinuxDontFork) }
@@ -195,6 +197,11 @@ impl Staging {
         // SAFETY: unmapped only after the region, see the drop.
         made.region = Some(unsafe { MemoryRegion::new(device, base.as_ptr(), bytes, false) }?);
         Ok(made)
+    }
+
+    /// The device may reach it for ever.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
     }
 
     pub(crate) fn address(&self) -> u64 {
@@ -227,6 +234,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        if self.kept {
+            std::mem::forget(self.region.take());
+            return;
+        }
         if let Some(Err(error)) = self.region.take().map(MemoryRegion::release) {
             tracing::error!(%error, bytes = self.bytes, "memory for messages is kept: the device may still reach it");
             return;

@@ -46,6 +46,7 @@ const HOP_LIMIT: u8 = 64;
 pub(crate) struct QueuePair {
     device: Arc<Device>,
     raw: NonNull<ibv_qp>,
+    destroyed: bool,
 }
 
 // SAFETY: used by one thread at a time, which its engine's `&mut self` sees to.
@@ -81,7 +82,7 @@ impl QueuePair {
             // Of the limits this is the one that no device tells before.
             failed_so(&what, io::Error::last_os_error(), "try a smaller transport.rdma.inline_bytes")
         })?;
-        let mut made = Self { device: Arc::clone(device), raw };
+        let mut made = Self { device: Arc::clone(device), raw, destroyed: false };
         let mut to = blank();
         to.qp_state = IBV_QPS_INIT;
         to.port_num = port;
@@ -190,19 +191,35 @@ fn blank() -> ibv_qp_attr {
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
-impl Drop for QueuePair {
-    fn drop(&mut self) {
+impl QueuePair {
+    /// Ends it: everything that is posted completes from here on, flushed.
+    pub(crate) fn fail(&mut self) -> Result<(), BackendError> {
         let mut to = blank();
         to.qp_state = IBV_QPS_ERR;
-        // What is under way is flushed first; a device that can't say so is destroyed all the same.
-        if let Err(error) = self.modify("ERR", &mut to, IBV_QP_STATE) {
-            tracing::warn!(%error, "a queue pair is taken down");
+        self.modify("ERR", &mut to, IBV_QP_STATE)
+    }
+
+    /// Destroys it; gives whether the device has let go of it, and touches no memory for it any more.
+    pub(crate) fn destroy(mut self) -> bool {
+        self.destroy_once()
+    }
+
+    fn destroy_once(&mut self) -> bool {
+        if std::mem::replace(&mut self.destroyed, true) {
+            return true;
         }
-        // SAFETY: made by this library, and destroyed once. When it returns the device touches no memory for it.
+        // SAFETY: made by this library, and destroyed once.
         let code = unsafe { (self.device.verbs.destroy_qp)(self.raw.as_ptr()) };
         if code != 0 {
             tracing::error!(device = self.device.name(), code, "ibv_destroy_qp failed");
         }
+        code == 0
+    }
+}
+
+impl Drop for QueuePair {
+    fn drop(&mut self) {
+        self.destroy_once();
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct RawLoop {
     _to: QueuePair,
     queue: CompletionQueue,
     _other_queue: CompletionQueue,
-    _events: Channel,
+
     here: Staging,
     there: Staging,
     requests: Vec<ibv_send_wr>,
@@ -27,7 +27,7 @@ pub(crate) struct RawLoop {
 impl RawLoop {
     pub(crate) fn new(config: &RdmaConfig, rail: &Rail, bytes: usize) -> Result<Self, BackendError> {
         let device: &Arc<Device> = &rail.device;
-        let events = Channel::new(device)?;
+        let events = Arc::new(Channel::new(device)?);
         let queue = CompletionQueue::new(device, &events, config.send_depth)?;
         let other_queue = CompletionQueue::new(device, &events, 1)?;
         let capacity = ibv_qp_cap {
@@ -67,7 +67,6 @@ impl RawLoop {
             _to: to,
             queue,
             _other_queue: other_queue,
-            _events: events,
             here: Staging::new(device, bytes)?,
             there: Staging::new(device, bytes)?,
             requests: vec![ibv_send_wr::NONE; chain],

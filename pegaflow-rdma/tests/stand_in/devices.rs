@@ -6,6 +6,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use libloading::Library;
@@ -63,6 +64,16 @@ pub(crate) fn counts(device: &str) -> Counts {
     );
     assert_eq!(code, 0, "counts of {device}");
     counts
+}
+
+/// Waits until a device has no region any more: the reaper gives them back in its own time.
+#[track_caller]
+pub(crate) fn nothing_registered(device: &str) {
+    let begin = Instant::now();
+    while counts(device).regions > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{} regions of {device} stay", counts(device).regions);
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Runs with all devices hidden from this thread, or with lists that fail.

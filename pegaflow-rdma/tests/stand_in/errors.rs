@@ -12,14 +12,14 @@ use std::{
 
 use pegaflow_core::{
     Armed, BackendError, Capabilities, Cause, Class, Op, Outcome, Port, State, Then,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 use pegaflow_rdma::{RdmaConfig, testing};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::{
     Test,
-    devices::{ALWAYS, Schedule, counts, device, raise},
+    devices::{ALWAYS, Schedule, device, nothing_registered, raise},
     provider::config,
     rig::{End, Pair},
     tests,
@@ -74,7 +74,7 @@ fn pair(schedule: &Schedule, change: impl Fn(&mut RdmaConfig)) -> (Pair, [String
 fn no_leak(pair: Pair, names: &[String; 2]) {
     drop(pair);
     for name in names {
-        assert_eq!(counts(name).regions, 0, "regions of {name}");
+        nothing_registered(name);
     }
 }
 
@@ -110,8 +110,8 @@ impl Domain for Misled {
         self.inside.import(parcel, bytes)
     }
 
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
-        self.inside.engine()
+    fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
+        self.inside.engine(reaper)
     }
 
     fn events(&self) -> Option<BorrowedFd<'_>> {

@@ -4,7 +4,7 @@ use std::{ffi::c_uint, path::PathBuf, sync::Arc};
 
 use pegaflow_core::{
     BackendError, Bounds, Class, Kind, Link,
-    backend::{Domain, Engine, LocalKey, Memory, Parcel},
+    backend::{Domain, Engine, LocalKey, Memory, Parcel, Reaper},
 };
 use pegaflow_rdma::{RailConfig, RdmaConfig, ServiceConfig, testing};
 
@@ -59,7 +59,11 @@ fn open(schedule: &Schedule) -> Arc<dyn Domain> {
 }
 
 fn engine_with(config: &RdmaConfig) -> Box<dyn Engine> {
-    testing::open(config).and_then(|domain| domain.engine()).expect("an engine")
+    testing::open(config).and_then(|domain| domain.engine(&reaper())).expect("an engine")
+}
+
+fn reaper() -> Reaper {
+    Reaper::start().expect("a thread")
 }
 
 fn open_link(engine: &mut dyn Engine) -> Result<Parcel, BackendError> {
@@ -176,11 +180,12 @@ fn values_out_of_range() {
 
 fn completion_queue_too_large() {
     let name = device(&Schedule { completions_max: 1000, ..Schedule::default() });
-    let config = RdmaConfig { send_depth: 300, receive_depth: 701, ..config(&name) };
+    let config = RdmaConfig { send_depth: 300, receive_depth: 700, ..config(&name) };
     let here = format!("device {name} holds 1000 in a queue");
-    let parts = ["transport.rdma.send_depth 300 + receive_depth 701 is 1001 completions", &here, "lower one of them"];
+    let parts =
+        ["transport.rdma.send_depth 300 + receive_depth 700 + 1 is 1001 completions", &here, "lower one of them"];
     says(open_link(&mut *engine_with(&config)), &parts);
-    open_link(&mut *engine_with(&RdmaConfig { receive_depth: 700, ..config })).expect("as many as it holds");
+    open_link(&mut *engine_with(&RdmaConfig { receive_depth: 699, ..config })).expect("as many as it holds");
 }
 
 fn queues_too_deep() {
@@ -203,7 +208,7 @@ fn too_much_inline() {
 }
 
 fn infiniband_with_ethernet() {
-    let engine = |lid| open(&Schedule { lid, ..Schedule::default() }).engine().expect("an engine");
+    let engine = |lid| open(&Schedule { lid, ..Schedule::default() }).engine(&reaper()).expect("an engine");
     let (mut infiniband, mut ethernet) = (engine(11), engine(0));
     let parcels = [open_link(&mut *infiniband), open_link(&mut *ethernet)].map(|parcel| parcel.expect("a link"));
     let [of_infiniband, of_ethernet] = parcels;

@@ -90,9 +90,14 @@ impl Scenario {
         *now() = Some(config);
         let backend = Backend::new("rdma", || open(now().as_ref()));
         pegaflow_conformance::holds(backend.patience(patience), case)?;
-        match counts(&name).regions {
-            0 => Ok(()),
-            left => Err(format!("{left} regions are still registered")),
+        // The reaper gives them back in its own time.
+        let begin = Instant::now();
+        loop {
+            match counts(&name).regions {
+                0 => return Ok(()),
+                left if begin.elapsed() > patience => return Err(format!("{left} regions are still registered")),
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The shared memory of one direction of a link: made by the receiver, written by the sender.
 //!
-//! `[tail | released | counted | sleeping]`, a cache line each, then the counters, then the ring of messages. Either
-//! side may be anybody: what is read here is checked by who reads it.
+//! `[tail | released | counted | aborted | sleeping]`, a cache line each, then the counters, then the ring of messages.
+//! Either side may be anybody: what is read here is checked by who reads it.
 
 use std::{
     os::fd::OwnedFd,
@@ -20,8 +20,9 @@ const LINE: usize = 64;
 const TAIL: usize = 0;
 const RELEASED: usize = LINE;
 const COUNTED: usize = 2 * LINE;
-const SLEEPING: usize = 3 * LINE;
-const COUNTERS: usize = 4 * LINE;
+const ABORTED: usize = 3 * LINE;
+const SLEEPING: usize = 4 * LINE;
+const COUNTERS: usize = 5 * LINE;
 /// A message's length stands before its bytes.
 const LENGTH: usize = 8;
 
@@ -39,7 +40,7 @@ impl Shape {
     }
 
     fn ring(self) -> usize {
-        (COUNTERS + self.counters as usize * 8).next_multiple_of(LINE)
+        (COUNTERS + CounterTable::cells(1, self.counters) * 8).next_multiple_of(LINE)
     }
 
     fn stride(self) -> usize {
@@ -82,6 +83,11 @@ impl Segment {
     /// Increments the sender has made, ever.
     pub(crate) fn counted(&self) -> &AtomicU64 {
         self.word(COUNTED)
+    }
+
+    /// Aborts that the sender has made, ever.
+    pub(crate) fn aborted(&self) -> &AtomicU64 {
+        self.word(ABORTED)
     }
 
     /// Not 0: the receiver sleeps, and whoever sets it to 0 wakes him.

@@ -10,7 +10,7 @@ use std::{
 
 use pegaflow_core::{
     Armed, BackendError, Bounds, Capabilities, Class, CounterTable, Link, Meets,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Posted, Raw, Run},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Posted, Raw, Reaper, Run},
 };
 use rustix::process::{PTracer, Pid, PidfdFlags, PidfdGetfdFlags};
 
@@ -109,8 +109,8 @@ impl Domain for Numbered {
         self.inner.import(self.kept.take(parcel)?, bytes)
     }
 
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
-        Ok(Box::new(NumberedEngine { inner: self.inner.engine()?, kept: self.kept.clone(), send: self.send }))
+    fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
+        Ok(Box::new(NumberedEngine { inner: self.inner.engine(reaper)?, kept: self.kept.clone(), send: self.send }))
     }
 
     fn events(&self) -> Option<BorrowedFd<'_>> {

@@ -57,6 +57,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
         list.number(key("messages"), bounds.messages.into(), wide(Bounds::MESSAGES), "a number of messages");
         list.size(key("message_bytes"), bounds.message_bytes, wide(Bounds::MESSAGE_BYTES));
         list.number(key("counters"), bounds.counters.into(), wide(Bounds::COUNTERS), "a number of counters");
+        list.number(key("fence_after_ms"), bounds.fence_after_ms, 0..=86_400_000, "milliseconds");
     }
     let connect_timeout_ms = config.rendezvous.connect_timeout_ms;
     list.number("rendezvous.connect_timeout_ms", connect_timeout_ms, 1..=86_400_000, "milliseconds");

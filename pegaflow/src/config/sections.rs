@@ -45,7 +45,7 @@ pub struct Classes {
     pub activation: ClassBounds,
 }
 
-/// Bounds of one channel, each in each direction. Memory is taken for them when the channel is made.
+/// Bounds of one channel, each in each direction, for which memory is taken when the channel is made; and when it is fenced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ClassBounds {
     /// Transfers in flight.
@@ -58,6 +58,8 @@ pub struct ClassBounds {
     pub message_bytes: Bytes,
     /// Counters that can live at once.
     pub counters: u32,
+    /// How long after its end a transfer may be not quiet before its channel is fenced, in milliseconds; 0 for never.
+    pub fence_after_ms: u64,
 }
 
 /// `[rendezvous]`: how nodes find each other.
@@ -129,7 +131,14 @@ impl ClassBounds {
     pub const fn default_of(class: ClassName) -> Self {
         let Bounds { transfers, blocks, messages, message_bytes, counters } = Bounds::of(class.class());
         // A widening cast; `From` is not const.
-        Self { transfers, blocks, messages, message_bytes: Bytes::new(message_bytes as u64), counters }
+        Self {
+            transfers,
+            blocks,
+            messages,
+            message_bytes: Bytes::new(message_bytes as u64),
+            counters,
+            fence_after_ms: 0,
+        }
     }
 }
 
@@ -170,6 +179,7 @@ struct WrittenBounds {
     messages: Option<u32>,
     message_bytes: Option<Bytes>,
     counters: Option<u32>,
+    fence_after_ms: Option<u64>,
 }
 
 fn kv<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClassBounds, D::Error> {
@@ -193,5 +203,6 @@ fn written_over<'de, D: Deserializer<'de>>(class: ClassName, deserializer: D) ->
         messages: written.messages.unwrap_or(default.messages),
         message_bytes: written.message_bytes.unwrap_or(default.message_bytes),
         counters: written.counters.unwrap_or(default.counters),
+        fence_after_ms: written.fence_after_ms.unwrap_or(default.fence_after_ms),
     })
 }

@@ -31,18 +31,21 @@ blocks = 2
 messages = 3
 message_bytes = 256
 counters = 5
+fence_after_ms = 100
 [class.bulk]
 transfers = 6
 blocks = 7
 messages = 8
 message_bytes = "9KiB"
 counters = 10
+fence_after_ms = 86_400_000
 [class.activation]
 transfers = 11
 blocks = 12
 messages = 13
 message_bytes = "1kB"
 counters = 15
+fence_after_ms = 86400000
 [rendezvous]
 connect_timeout_ms = 16
 [wait]

@@ -23,7 +23,7 @@ fn unknown_keys_and_sections() {
     refused(
         "[class.kv]\ntransfer = 3",
         "x.toml:2:1: unknown key `class.kv.transfer`; did you mean `transfers`?; \
-         known here: transfers, blocks, messages, message_bytes, counters",
+         known here: transfers, blocks, messages, message_bytes, counters, fence_after_ms",
     );
     refused(
         "[rendezvous]\n  connect_timeout = 3",
@@ -123,6 +123,10 @@ fn values_out_of_range() {
     refused(
         "[class.kv]\ncounters = 1048577",
         "x.toml:2:12: `class.kv.counters` is 1048577: expected a number of counters, 1 to 1048576",
+    );
+    refused(
+        "[class.kv]\nfence_after_ms = 86400001",
+        "x.toml:2:18: `class.kv.fence_after_ms` is 86400001: expected milliseconds, 0 to 86400000",
     );
     refused(
         "[class.bulk]\ntransfers = -1",

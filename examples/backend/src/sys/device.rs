@@ -30,6 +30,7 @@ pub(crate) enum Work {
     /// What a run yielded. Made in `post` only, which has core's word for both ranges.
     Move(Op, Move, u64),
     Count(CounterId, u64),
+    Abort(CounterId, u64),
     Deliver(Delivery, u64),
 }
 
@@ -171,6 +172,10 @@ impl Shared {
             Work::Count(_, cookie) if self.fault.loses(cookie) => Done::Part(cookie),
             Work::Count(id, cookie) => {
                 lane.to.count(id);
+                Done::Part(cookie)
+            }
+            Work::Abort(id, cookie) => {
+                lane.to.abort(id);
                 Done::Part(cookie)
             }
             Work::Deliver(delivery, cookie) => {

@@ -36,6 +36,12 @@ pub(crate) enum Frame {
     Granted { request: u32, parcels: Vec<Parcel> },
     /// Owner: no, because.
     Denied { request: u32, why: String },
+    /// Owner: use this grant no more, and say when nothing of it is in flight.
+    Revoke { epoch: u64 },
+    /// Importer: nothing is.
+    Revoked { epoch: u64 },
+    /// Either: the channel is fenced here.
+    Fence,
 }
 
 impl Frame {
@@ -77,6 +83,15 @@ impl Frame {
                 to.u32(request).bytes(why.as_bytes());
                 8
             }
+            Self::Revoke { epoch } => {
+                to.u64(epoch);
+                9
+            }
+            Self::Revoked { epoch } => {
+                to.u64(epoch);
+                10
+            }
+            Self::Fence => 11,
         };
         let mut bytes = to.0;
         let body = narrow(bytes.len() - HEADER).to_le_bytes();
@@ -116,6 +131,9 @@ impl Frame {
                 Self::Granted { request, parcels }
             }
             8 => Self::Denied { request: from.u32()?, why: from.text()?.to_owned() },
+            9 => Self::Revoke { epoch: from.u64()? },
+            10 => Self::Revoked { epoch: from.u64()? },
+            11 => Self::Fence,
             _ => return from.fail("no kind of frame"),
         };
         from.end()?;
@@ -205,7 +223,7 @@ mod tests {
                     (random >> 56) as u8
                 })
                 .collect();
-            let _ = Frame::decode((round % 12) as u8, Parcel { bytes, files: Vec::new() });
+            let _ = Frame::decode((round % 14) as u8, Parcel { bytes, files: Vec::new() });
         }
     }
 }

@@ -131,6 +131,13 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends what the socket takes, then ends this side's half: what waits still is not worth waiting for.
+    pub(crate) fn end(&mut self) {
+        let _ = self.flush();
+        self.waiting.clear();
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
+    }
+
     /// Reads what is there. `Ok(false)` at the end of the stream.
     pub(crate) fn receive(&mut self) -> Result<bool, Fault> {
         let mut chunk = [0_u8; 16 << 10];
@@ -153,6 +160,14 @@ impl Stream {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(true),
             Err(errno) => Err(io::Error::from(errno).into()),
         }
+    }
+
+    /// Reads what is there and forgets it. `false` at the end of the stream, whichever way it ends.
+    pub(crate) fn discard(&mut self) -> bool {
+        let read = self.receive();
+        self.received.clear();
+        self.files.clear();
+        !matches!(read, Ok(false) | Err(Fault::Io(_)))
     }
 
     /// The next whole frame of what was read. An error is garbage: the connection is not to be used any more.

@@ -26,7 +26,8 @@ use crate::{
         inbox::{Inbox, Met, Note},
         registry::Registry,
     },
-    region::RegionInner,
+    region::{Imported, RegionInner},
+    usage::InUse,
 };
 
 /// A connection of the control thread's; never used again.
@@ -56,8 +57,12 @@ struct Connection {
     next_request: u32,
     /// A Hello for a class that no port listens for yet: it waits, as long as the dialler does.
     unclaimed: Option<(Class, Met)>,
-    /// What the peer has imported: kept as long as the connection.
-    imported: Vec<Arc<RegionInner>>,
+    /// What the peer has imported: kept as long as the connection, or until he has given it back.
+    imported: Vec<Imported>,
+    /// Epochs that the peer was asked to give back.
+    revoking: Vec<u64>,
+    /// The peer has ended his half, which he does after his end of the channel, or is dead.
+    left: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,11 @@ enum Stage {
     Dialled(ChannelId),
     /// Both have met.
     Met,
+    /// The peer has ended it, and the port was told. It stays open until the port has taken its end of the channel down:
+    /// the peer takes its end for the proof that nothing of this side's touches his memory.
+    Ended,
+    /// This side has ended it, and waits for the same of the peer.
+    Leaving,
 }
 
 /// A dial that nobody has answered yet.
@@ -212,7 +222,9 @@ impl State {
             }
             Command::GiveUp { channel } => self.give_up(|dial| dial.channel == channel),
             Command::Send { connection, frame } => {
-                if let Some(known) = self.connections.get_mut(&connection) {
+                if let Some(known) = self.connections.get_mut(&connection)
+                    && known.is_open()
+                {
                     if matches!(frame, Frame::Welcome { .. }) {
                         known.stage = Stage::Met;
                     }
@@ -225,8 +237,25 @@ impl State {
                     let _ = known.stream.flush();
                 }
             }
+            Command::Leave { connection, inbox } => self.leave(connection, &inbox),
+            Command::Revoke { connection, epoch } => {
+                self.registry.revoke(epoch, connection);
+                if let Some(known) = self.connections.get_mut(&connection)
+                    && known.is_open()
+                {
+                    if known.imported.iter().any(|one| one.epoch == epoch) {
+                        known.revoking.push(epoch);
+                        self.send(connection, Frame::Revoke { epoch });
+                    } else if let Some(inbox) = &known.inbox {
+                        // He has never had it.
+                        inbox.put(Note::Revoked { connection, epoch });
+                    }
+                }
+            }
             Command::Fetch { connection, epoch, first, count, answer } => {
-                if let Some(known) = self.connections.get_mut(&connection) {
+                if let Some(known) = self.connections.get_mut(&connection)
+                    && known.is_open()
+                {
                     let request = known.next_request;
                     known.next_request = request.wrapping_add(1);
                     known.asked.push_back((request, answer));
@@ -238,8 +267,11 @@ impl State {
             Command::Forget { inbox } => {
                 self.listening.retain(|_, other| !Arc::ptr_eq(other, &inbox));
                 self.give_up(|dial| Arc::ptr_eq(&dial.inbox, &inbox));
-                self.connections
-                    .retain(|_, known| !known.inbox.as_ref().is_some_and(|other| Arc::ptr_eq(other, &inbox)));
+                // Memory that a peer may still write to is kept by those that are leaving.
+                self.connections.retain(|_, known| {
+                    known.stage == Stage::Leaving
+                        || !known.inbox.as_ref().is_some_and(|other| Arc::ptr_eq(other, &inbox))
+                });
             }
             Command::Stop => {}
         }
@@ -296,8 +328,9 @@ impl State {
         self.next_connection += 1;
         let stream = Stream::new(socket, self.meets);
         let asked = VecDeque::new();
-        let (next_request, unclaimed, imported) = (0, None, Vec::new());
-        self.connections.insert(id, Connection { stream, stage, inbox, asked, next_request, unclaimed, imported });
+        let (next_request, unclaimed, imported, revoking, left) = (0, None, Vec::new(), Vec::new(), false);
+        let made = Connection { stream, stage, inbox, asked, next_request, unclaimed, imported, revoking, left };
+        self.connections.insert(id, made);
         Ok(id)
     }
 
@@ -305,9 +338,11 @@ impl State {
         let Some(known) = self.connections.get_mut(&id) else {
             return;
         };
-        if let Stage::Connecting(channel) = known.stage {
-            self.connected(id, channel);
-            return;
+        match known.stage {
+            Stage::Connecting(channel) => return self.connected(id, channel),
+            Stage::Leaving if known.stream.discard() => return,
+            Stage::Leaving => return self.lose(id, Cause::PeerGone),
+            _ => {}
         }
         let mut end = None;
         if flags.contains(EventFlags::OUT)
@@ -372,19 +407,49 @@ impl State {
         }
     }
 
-    /// Ends a connection and tells the port whose it was.
+    /// A connection has ended: tells the port whose it was.
     fn lose(&mut self, id: ConnectionId, cause: Cause) {
-        let Some(lost) = self.connections.remove(&id) else {
+        let Some(known) = self.connections.get_mut(&id) else {
             return;
         };
-        match (lost.stage, lost.inbox) {
+        match (known.stage, known.inbox.clone()) {
+            (Stage::Asked | Stage::Met, Some(inbox)) => {
+                // Whoever waits for an answer need not any more.
+                known.asked.clear();
+                known.stage = Stage::Ended;
+                known.left = cause == Cause::PeerGone;
+                let _ = epoll::delete(&self.epoll, known.stream.fd());
+                inbox.put(Note::Gone { connection: id, cause });
+                return;
+            }
+            (Stage::Ended, _) => return,
+            (Stage::Leaving, Some(inbox)) => inbox.put(Note::Left { connection: id }),
             (Stage::Dialled(channel), _) => {
                 for dial in self.dials.extract_if(.., |dial| dial.channel == channel) {
                     dial.inbox.put(Note::NotMet { channel, cause });
                 }
             }
-            (Stage::Asked | Stage::Met, Some(inbox)) => inbox.put(Note::Gone { connection: id, cause }),
             _ => {}
+        }
+        self.connections.remove(&id);
+    }
+
+    /// The port has taken its end of the channel down, and wants to know when the peer has.
+    fn leave(&mut self, id: ConnectionId, inbox: &Arc<Inbox>) {
+        let Some(known) = self.connections.get_mut(&id).filter(|known| !known.left) else {
+            self.connections.remove(&id);
+            inbox.put(Note::Left { connection: id });
+            return;
+        };
+        known.asked.clear();
+        known.stream.end();
+        let was = std::mem::replace(&mut known.stage, Stage::Leaving);
+        if was == Stage::Ended {
+            let again = epoll::add(&self.epoll, known.stream.fd(), EventData::new_u64(id.0), EventFlags::IN);
+            if let Err(errno) = again {
+                // It stays, with the memory that the peer has imported.
+                tracing::error!(node = %self.identity.name, %errno, "a control connection can't be watched");
+            }
         }
     }
 
@@ -446,6 +511,27 @@ impl State {
                 self.send(id, answer);
                 Ok(())
             }
+            (Frame::Revoke { epoch }, Stage::Met) => {
+                let in_use = self.registry.usage_if_any(id, epoch).map_or(InUse::No, |usage| usage.revoke());
+                match (in_use, &known.inbox) {
+                    (InUse::Yes, Some(inbox)) => inbox.put(Note::Revoke { connection: id }),
+                    (InUse::YesAndRevoked, _) => {}
+                    _ => self.send(id, Frame::Revoked { epoch }),
+                }
+                Ok(())
+            }
+            (Frame::Revoked { epoch }, Stage::Met) => {
+                let Some(at) = known.revoking.iter().position(|one| *one == epoch) else {
+                    return Err(GARBAGE_ON_CONTROL);
+                };
+                known.revoking.swap_remove(at);
+                known.imported.retain(|one| one.epoch != epoch);
+                if let Some(inbox) = &known.inbox {
+                    inbox.put(Note::Revoked { connection: id, epoch });
+                }
+                Ok(())
+            }
+            (Frame::Fence, Stage::Met) => Err(Cause::PeerFenced),
             (Frame::Granted { request, parcels }, Stage::Met) => known.answer(request, Ok(parcels)),
             (Frame::Denied { request, why }, Stage::Met) => known.answer(request, Err(why)),
             _ => Err(GARBAGE_ON_CONTROL),
@@ -482,8 +568,8 @@ impl State {
         let parcels = regions.iter().map(export).collect::<Result<_, _>>()?;
         if let Some(known) = self.connections.get_mut(&id) {
             for region in regions {
-                if !known.imported.iter().any(|other| Arc::ptr_eq(other, &region)) {
-                    known.imported.push(region);
+                if !known.imported.iter().any(|other| other.epoch == epoch && Arc::ptr_eq(&other.region, &region)) {
+                    known.imported.push(Imported::new(region, epoch, id));
                 }
             }
         }
@@ -571,6 +657,11 @@ impl State {
 }
 
 impl Connection {
+    /// Whether frames go over it.
+    fn is_open(&self) -> bool {
+        !matches!(self.stage, Stage::Ended | Stage::Leaving)
+    }
+
     /// Answers come in the order of the questions.
     fn answer(&mut self, request: u32, fetched: Fetched) -> Result<(), Cause> {
         match self.asked.pop_front() {
