@@ -282,6 +282,10 @@ enum pf_event_kind
    */
   PF_EVENT_REVOKED = 6,
   /*
+   `of.device`: the device said something of itself.
+   */
+  PF_EVENT_DEVICE = 7,
+  /*
    Something that these bindings have no name for.
    */
   PF_EVENT_OTHER = 65535,
@@ -960,6 +964,24 @@ typedef struct pf_revoked {
 } pf_revoked;
 
 /*
+ `PF_EVENT_DEVICE`. It ends nothing: channels say so themselves.
+ */
+typedef struct pf_device_event {
+  /*
+   `PF_DEVICE_*`.
+   */
+  uint32_t what;
+  /*
+   Where `what` is `PF_DEVICE_OTHER`.
+   */
+  uint32_t number;
+  /*
+   Which of the node's rails; 0 where there is one.
+   */
+  uint32_t rail;
+} pf_device_event;
+
+/*
  The part of an event that its kind names.
  */
 typedef union pf_event_of {
@@ -987,6 +1009,10 @@ typedef union pf_event_of {
    `PF_EVENT_REVOKED`
    */
   struct pf_revoked revoked;
+  /*
+   `PF_EVENT_DEVICE`
+   */
+  struct pf_device_event device;
   /*
    Room for what comes.
    */

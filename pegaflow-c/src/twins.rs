@@ -3,8 +3,8 @@
 use std::{fmt, mem::offset_of};
 
 use pegaflow::{
-    Capabilities, Cause, ChannelId, Class, Event, ForeignMemory, Op, Outcome, PageSize, Piece, Plane, Refusal, Revoked,
-    Slot, Span, State,
+    Capabilities, Cause, ChannelId, Class, DeviceEvent, Event, ForeignMemory, Op, Outcome, PageSize, Piece, Plane,
+    Refusal, Revoked, Slot, Span, State,
 };
 
 use crate::{ffi::pf_plan, ffi::pf_region, status::Failure};
@@ -123,6 +123,8 @@ pub enum pf_event_kind {
     PF_EVENT_CHANNEL = 5,
     /// `of.revoked`: what is proven of a grant that was taken back.
     PF_EVENT_REVOKED = 6,
+    /// `of.device`: the device said something of itself.
+    PF_EVENT_DEVICE = 7,
     /// Something that these bindings have no name for.
     PF_EVENT_OTHER = 0xffff,
 }
@@ -189,6 +191,28 @@ pub enum pf_cause_kind {
     PF_CAUSE_REVOKED = 13,
     /// Something that these bindings have no name for.
     PF_CAUSE_OTHER = 0xffff,
+}
+
+/// What happened to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum pf_device_event_kind {
+    /// The port lost its link.
+    PF_DEVICE_PORT_DOWN = 1,
+    /// The port has its link again.
+    PF_DEVICE_PORT_UP = 2,
+    /// A queue pair failed.
+    PF_DEVICE_QUEUE_PAIR_FAILED = 3,
+    /// A completion queue failed.
+    PF_DEVICE_COMPLETION_QUEUE_FAILED = 4,
+    /// The device failed.
+    PF_DEVICE_FAILED = 5,
+    /// The port's addresses changed.
+    PF_DEVICE_GIDS_CHANGED = 6,
+    /// What a peer asked for was refused.
+    PF_DEVICE_REQUEST_REFUSED = 7,
+    /// Something else; `number` is the backend's own, or 0 where these bindings have no name for it.
+    PF_DEVICE_OTHER = 0xffff,
 }
 
 /// A cause and its numbers.
@@ -297,6 +321,18 @@ pub struct pf_revoked {
     pub how: u32,
 }
 
+/// `PF_EVENT_DEVICE`. It ends nothing: channels say so themselves.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct pf_device_event {
+    /// `PF_DEVICE_*`.
+    pub what: u32,
+    /// Where `what` is `PF_DEVICE_OTHER`.
+    pub number: u32,
+    /// Which of the node's rails; 0 where there is one.
+    pub rail: u32,
+}
+
 /// The part of an event that its kind names.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -313,6 +349,8 @@ pub union pf_event_of {
     pub channel: pf_channel_state,
     /// `PF_EVENT_REVOKED`
     pub revoked: pf_revoked,
+    /// `PF_EVENT_DEVICE`
+    pub device: pf_device_event,
     /// Room for what comes.
     pub reserved: [u64; 7],
 }
@@ -596,6 +634,24 @@ impl pf_channel_state {
     }
 }
 
+impl pf_device_event {
+    fn new(rail: u8, what: DeviceEvent) -> Self {
+        use pf_device_event_kind as kind;
+        let (what, number) = match what {
+            DeviceEvent::PortDown => (kind::PF_DEVICE_PORT_DOWN, 0),
+            DeviceEvent::PortUp => (kind::PF_DEVICE_PORT_UP, 0),
+            DeviceEvent::QueuePairFailed => (kind::PF_DEVICE_QUEUE_PAIR_FAILED, 0),
+            DeviceEvent::CompletionQueueFailed => (kind::PF_DEVICE_COMPLETION_QUEUE_FAILED, 0),
+            DeviceEvent::DeviceFailed => (kind::PF_DEVICE_FAILED, 0),
+            DeviceEvent::GidsChanged => (kind::PF_DEVICE_GIDS_CHANGED, 0),
+            DeviceEvent::RequestRefused => (kind::PF_DEVICE_REQUEST_REFUSED, 0),
+            DeviceEvent::Other(number) => (kind::PF_DEVICE_OTHER, number),
+            _ => (kind::PF_DEVICE_OTHER, 0),
+        };
+        Self { what: what as u32, number, rail: rail.into() }
+    }
+}
+
 impl From<Event> for pf_event {
     fn from(from: Event) -> Self {
         let mut of = pf_event_of { reserved: [0; 7] };
@@ -637,6 +693,10 @@ impl From<Event> for pf_event {
                 of.revoked = pf_revoked { channel: channel.to_bits(), epoch, how: how as u32 };
                 pf_event_kind::PF_EVENT_REVOKED
             }
+            Event::Device { rail, what } => {
+                of.device = pf_device_event::new(rail, what);
+                pf_event_kind::PF_EVENT_DEVICE
+            }
             _ => pf_event_kind::PF_EVENT_OTHER,
         };
         Self { kind: kind as u32, zero: 0, of }
@@ -671,4 +731,28 @@ pub(crate) fn shape_kind(number: u32) -> Result<pf_shape_kind, Failure> {
 
 pub(crate) fn then(number: u32) -> Result<pf_then, Failure> {
     named("then", number, &[pf_then::PF_THEN_NOTHING, pf_then::PF_THEN_COUNT, pf_then::PF_THEN_MESSAGE])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_says_has_a_number_of_its_own() {
+        let all = [
+            DeviceEvent::PortDown,
+            DeviceEvent::PortUp,
+            DeviceEvent::QueuePairFailed,
+            DeviceEvent::CompletionQueueFailed,
+            DeviceEvent::DeviceFailed,
+            DeviceEvent::GidsChanged,
+            DeviceEvent::RequestRefused,
+            DeviceEvent::Other(17),
+        ];
+        let twins = all.map(|what| pf_device_event::new(7, what)).map(|twin| (twin.what, twin.number, twin.rail));
+        let numbers = [1, 2, 3, 4, 5, 6, 7, 0xffff].map(|what| (what, if what == 0xffff { 17 } else { 0 }, 7));
+        assert_eq!(twins, numbers);
+        let event = pf_event::from(Event::Device { rail: 0, what: DeviceEvent::PortUp });
+        assert_eq!((event.kind, event.zero), (pf_event_kind::PF_EVENT_DEVICE as u32, 0));
+    }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, Kind, Link, Meets};
+use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, DeviceEvent, Kind, Link, Meets};
 pub use crate::{
     reaper::Reaper,
     run::{Cursor, Follow, Move, Run},
@@ -146,10 +146,13 @@ pub trait Domain: Send + Sync {
     }
 
     /// Takes all that made [`events`](Self::events) readable; what is left makes core call again at once. It is called
-    /// by the control thread of each node on this domain, and must not block: while it runs, that node meets nobody.
-    /// What it learned of a link goes to the link's engine, which reports it in [`Engine::poll`] and makes
-    /// [`Engine::fd`] readable for a port that sleeps.
-    fn attend(&self) {}
+    /// by the control thread of each node on this domain, one at a time, and must not block: while it runs, that node
+    /// meets nobody. What it learned of a link goes to the link's engine, which reports it in [`Engine::poll`] and makes
+    /// [`Engine::fd`] readable for a port that sleeps. What users may want to know goes to `tell`, with the number of
+    /// the rail: every port of every node on this domain hands it out as [`Event::Device`](crate::Event::Device).
+    fn attend(&self, tell: &mut dyn FnMut(u8, DeviceEvent)) {
+        let _ = tell;
+    }
 }
 
 /// How much of a run an engine took.

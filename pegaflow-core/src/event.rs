@@ -1,6 +1,6 @@
 //! What `poll` hands out.
 
-use crate::{Cause, ChannelId, Slot, TransferId};
+use crate::{Cause, ChannelId, DeviceEvent, Slot, TransferId};
 
 /// Something that happened, handed out once by [`Port::poll`](crate::Port::poll).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,14 @@ pub enum Event {
         epoch: u64,
         /// What is proven.
         how: Revoked,
+    },
+    /// The device said something of itself. Every port of every node on it is told; what came again before this port
+    /// polled is told once, in the place of the last.
+    Device {
+        /// Which of the node's rails; 0 where there is one.
+        rail: u8,
+        /// What happened.
+        what: DeviceEvent,
     },
 }
 

@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod control;
 pub(crate) mod inbox;
+pub(crate) mod news;
 mod registry;
 
 use std::{

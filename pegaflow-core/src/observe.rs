@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::{ChannelId, Class, Op, Outcome, Short, State};
+use crate::{ChannelId, Class, DeviceEvent, Op, Outcome, Short, State};
 
 /// Which channel a fact is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub trait Subscriber: Send {
     /// A channel changed its state.
     #[inline]
     fn channel(&mut self, on: On, state: State) {}
+    /// The device said something of itself; handed out as an event at the same time.
+    #[inline]
+    fn device(&mut self, rail: u8, what: DeviceEvent) {}
 }
 
 impl Subscriber for () {}
@@ -99,5 +102,10 @@ impl<A: Subscriber, B: Subscriber> Subscriber for (A, B) {
     fn channel(&mut self, on: On, state: State) {
         self.0.channel(on, state);
         self.1.channel(on, state);
+    }
+    #[inline]
+    fn device(&mut self, rail: u8, what: DeviceEvent) {
+        self.0.device(rail, what);
+        self.1.device(rail, what);
     }
 }

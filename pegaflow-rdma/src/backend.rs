@@ -3,7 +3,7 @@
 use std::{os::fd::BorrowedFd, sync::Arc};
 
 use pegaflow_core::{
-    BackendError, Capabilities, ForeignMemory, Kind, Meets, PeerCpu,
+    BackendError, Capabilities, DeviceEvent, ForeignMemory, Kind, Meets, PeerCpu,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 
@@ -122,27 +122,45 @@ impl Domain for RdmaDomain {
 
     /// A completion queue that failed, or a device, gives no completions any more: their links are told. A queue pair
     /// that failed shows in its completions, a port that is down in time-outs.
-    fn attend(&self) {
+    fn attend(&self, tell: &mut dyn FnMut(u8, DeviceEvent)) {
         let device = self.shared.rail.device.name();
-        let tell = |event, about| {
-            let what = match event {
-                IBV_EVENT_CQ_ERR => "a completion queue failed",
-                IBV_EVENT_QP_FATAL => "a queue pair failed",
-                IBV_EVENT_QP_REQ_ERR => "a peer's request was invalid",
-                IBV_EVENT_QP_ACCESS_ERR => "a peer's request was out of bounds",
-                IBV_EVENT_DEVICE_FATAL => "the device failed",
-                IBV_EVENT_PORT_ACTIVE => "the port is active again",
-                IBV_EVENT_PORT_ERR => "the port is down",
-                IBV_EVENT_GID_CHANGE => "the table of GIDs changed",
-                _ => "an asynchronous event",
+        let mut one = |event, about| {
+            let Some(what) = named(event) else {
+                tracing::debug!(device, event, "an event of no consequence");
+                return;
             };
             tracing::warn!(device, event, about = format_args!("{about:#x}"), "{what}");
-            match event {
-                IBV_EVENT_CQ_ERR => self.shared.watch.fail(Some(about)),
-                IBV_EVENT_DEVICE_FATAL => self.shared.watch.fail(None),
+            match what {
+                DeviceEvent::CompletionQueueFailed => self.shared.watch.fail(Some(about)),
+                DeviceEvent::DeviceFailed => self.shared.watch.fail(None),
                 _ => {}
             }
+            tell(ONLY_RAIL, what);
         };
-        while self.shared.rail.device.next_event(tell) {}
+        for _ in 0..EVENTS_AT_ONCE {
+            if !self.shared.rail.device.next_event(&mut one) {
+                return;
+            }
+        }
     }
+}
+
+/// The rail's number, where there is one.
+const ONLY_RAIL: u8 = 0;
+/// A device that goes on and on keeps its node from meeting others no longer than this.
+const EVENTS_AT_ONCE: u32 = 64;
+
+/// What users are told of an asynchronous event; `None` for a step that every connection takes.
+fn named(event: u32) -> Option<DeviceEvent> {
+    Some(match event {
+        IBV_EVENT_CQ_ERR => DeviceEvent::CompletionQueueFailed,
+        IBV_EVENT_QP_FATAL => DeviceEvent::QueuePairFailed,
+        IBV_EVENT_QP_REQ_ERR | IBV_EVENT_QP_ACCESS_ERR => DeviceEvent::RequestRefused,
+        IBV_EVENT_DEVICE_FATAL => DeviceEvent::DeviceFailed,
+        IBV_EVENT_PORT_ACTIVE => DeviceEvent::PortUp,
+        IBV_EVENT_PORT_ERR => DeviceEvent::PortDown,
+        IBV_EVENT_GID_CHANGE => DeviceEvent::GidsChanged,
+        IBV_EVENT_COMM_EST => return None,
+        other => DeviceEvent::Other(other),
+    })
 }

@@ -16,8 +16,8 @@ use std::{
 };
 
 use pegaflow_core::{
-    Access, AllocateOptions, Audience, Cause, ChannelId, Class, ConnectError, Event, MemoryError, Node, NodeOptions,
-    Port, Refusal, State, Window, backend::Domain,
+    Access, AllocateOptions, Audience, Cause, ChannelId, Class, ConnectError, DeviceEvent, Event, MemoryError, Node,
+    NodeOptions, Port, Refusal, State, Window, backend::Domain,
 };
 use rustix::{
     event::EventfdFlags,
@@ -220,20 +220,27 @@ fn a_listen_address_that_stands_for_all_is_refused_by_name() {
     assert!(error.to_string().contains("0.0.0.0:0"), "{error}");
 }
 
-/// The control thread listens to the device, without any call of the application's.
+/// The control thread listens to the device, without any call of the application's, and ports hand out what it tells.
 #[test]
 fn what_the_device_says_is_attended() {
     let events = rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap();
     let (device, heard) = (events.try_clone().unwrap(), Arc::new(AtomicU64::new(0)));
     let log = Arc::clone(&heard);
-    let _node = node(numbered::speaking(events, move |events| {
+    let node = node(numbered::speaking(events, move |events, tell| {
         let mut word = [0; 8];
         rustix::io::read(events, &mut word).expect("called only when there is something");
         log.fetch_add(u64::from_ne_bytes(word), Ordering::Relaxed);
+        tell(3, DeviceEvent::PortDown);
     }));
+    let mut port = node.port(()).unwrap();
     for said in 1..=100 {
         rustix::io::write(&device, &1_u64.to_ne_bytes()).unwrap();
         until("the device to be heard", || (heard.load(Ordering::Relaxed) == said).then_some(()));
+        let told = until("the port to be told", || {
+            let mut events = [Event::NONE];
+            (port.poll(&mut events) == 1).then_some(events[0])
+        });
+        assert_eq!(told, Event::Device { rail: 3, what: DeviceEvent::PortDown });
     }
 }
 
@@ -243,7 +250,7 @@ fn a_device_that_is_gone_is_let_go() {
     let (events, mut device) = std::io::pipe().unwrap();
     let calls = Arc::new(AtomicU64::new(0));
     let log = Arc::clone(&calls);
-    let node = node(numbered::speaking(events.into(), move |events| {
+    let node = node(numbered::speaking(events.into(), move |events, _| {
         log.fetch_add(1, Ordering::Relaxed);
         let _ = rustix::io::read(events, &mut [0; 8]);
     }));

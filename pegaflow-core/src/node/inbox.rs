@@ -12,7 +12,11 @@ use std::{
 
 use rustix::event::EventfdFlags;
 
-use super::{control::ConnectionId, registry::lock};
+use super::{
+    control::ConnectionId,
+    news::{News, Waiting},
+    registry::lock,
+};
 use crate::{Bounds, Cause, ChannelId, Class, backend::Parcel};
 
 /// What the control thread has for a port.
@@ -36,6 +40,8 @@ pub(crate) enum Note {
     Revoked { connection: ConnectionId, epoch: u64 },
     /// The peer of a channel that has ended here has taken its end down, or is dead.
     Left { connection: ConnectionId },
+    /// The device has said something: see [`Inbox::news`].
+    Device,
 }
 
 /// What two sides tell each other in a hand-shake.
@@ -52,13 +58,14 @@ pub(crate) struct Inbox {
     pending: AtomicBool,
     /// At most a few notes a connection, and connections are bounded.
     notes: Mutex<VecDeque<Note>>,
+    news: Mutex<Waiting>,
     wake: OwnedFd,
 }
 
 impl Inbox {
     pub(crate) fn new() -> io::Result<Self> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { pending: AtomicBool::new(false), notes: Mutex::default(), wake })
+        Ok(Self { pending: AtomicBool::new(false), notes: Mutex::default(), news: Mutex::default(), wake })
     }
 
     pub(crate) fn put(&self, note: Note) {
@@ -67,6 +74,22 @@ impl Inbox {
         self.pending.store(true, Ordering::Release);
         // Fails only where the count is full, and then the descriptor is readable already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// The device has said something.
+    pub(crate) fn tell(&self, news: News) {
+        let mut waiting = lock(&self.news);
+        let told = waiting.any();
+        waiting.put(news);
+        // Under the lock: one note as long as anything waits, and none for what is already gone.
+        if !told {
+            self.put(Note::Device);
+        }
+    }
+
+    /// The next thing that the device has said.
+    pub(crate) fn news(&self) -> Option<News> {
+        lock(&self.news).take()
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use crate::{
     ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Grant, Link, MemoryError, Outcome,
     Revoking, Slot, State, Submitted, Subscriber, TransferId,
     backend::{Engine, Follow, Posted, Raw, Run, Work},
-    node::{NodeInner, inbox::Inbox},
+    node::{NodeInner, inbox::Inbox, news},
     observe::Accepted,
 };
 
@@ -41,6 +41,8 @@ pub struct Poller<S: Subscriber> {
     pub(super) copies_in_poll: bool,
     /// Whether a link that is down keeps out what its peer has under way.
     pub(super) fence_is_proof: bool,
+    /// The device has said something that is not handed out yet.
+    pub(super) has_device_news: bool,
     /// `arm` said sleep, and nothing was polled since.
     armed: bool,
     /// No deadline is earlier.
@@ -62,6 +64,7 @@ impl<S: Subscriber> Poller<S> {
             epoll::add(&epoll, fd, EventData::new_u64(0), EventFlags::IN)
                 .map_err(|errno| failed("epoll_ctl")(errno.into()))?;
         }
+        news::subscribe(&node.domain, &inbox);
         let capabilities = node.domain.capabilities();
         let count = usize::from(capabilities.max_channels);
         let (copies_in_poll, fence_is_proof) = (capabilities.copies_in_poll, capabilities.fence_is_proof);
@@ -76,6 +79,7 @@ impl<S: Subscriber> Poller<S> {
             epoll,
             copies_in_poll,
             fence_is_proof,
+            has_device_news: false,
             armed: false,
             next_deadline: None,
             turn: 0,
@@ -313,7 +317,7 @@ impl<S: Subscriber> Poller<S> {
 
     /// Hands out what waits, and forgets the channels that are over.
     fn tell(&mut self, events: &mut [Event]) -> usize {
-        let mut made = 0;
+        let mut made = if self.has_device_news { self.tell_device_news(events) } else { 0 };
         let mut at = 0;
         while at < self.active.len() {
             let link = Link(self.active[at]);
@@ -460,7 +464,7 @@ impl<S: Subscriber> Port for Poller<S> {
                 waits || channel.has_news() || channel.ending.is_some()
             })
         };
-        if self.inbox.pending() || self.active.iter().any(busy) {
+        if self.inbox.pending() || self.has_device_news || self.active.iter().any(busy) {
             return Armed::Ready;
         }
         // The engine may have armed in part even where it says ready: the next poll undoes it.

@@ -8,7 +8,7 @@ use super::{
     poller::Poller,
 };
 use crate::{
-    ApiMisuse, Cause, ChannelId, Class, ConnectError, Refusal, State, Subscriber,
+    ApiMisuse, Cause, ChannelId, Class, ConnectError, Event, Refusal, State, Subscriber,
     backend::Parcel,
     counter::CounterPool,
     node::{
@@ -120,8 +120,24 @@ impl<S: Subscriber> Poller<S> {
                     }
                 }
                 Note::Left { connection } => self.peer_left(connection),
+                Note::Device => self.has_device_news = true,
             }
         }
+    }
+
+    /// Hands out what the device has said, as far as there is room; gives how much.
+    pub(super) fn tell_device_news(&mut self, events: &mut [Event]) -> usize {
+        let mut made = 0;
+        while made < events.len() {
+            let Some((rail, what)) = self.inbox.news() else {
+                self.has_device_news = false;
+                break;
+            };
+            self.subscriber.device(rail, what);
+            events[made] = Event::Device { rail, what };
+            made += 1;
+        }
+        made
     }
 
     pub(super) fn by_connection(&mut self, connection: ConnectionId) -> Option<&mut Channel> {

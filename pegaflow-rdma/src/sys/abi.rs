@@ -522,6 +522,8 @@ numbers! {
     IBV_EVENT_QP_REQ_ERR = 2;
     /// The peer's request was out of bounds.
     IBV_EVENT_QP_ACCESS_ERR = 3;
+    /// The first packet came to a queue pair that was not told yet that it may send.
+    IBV_EVENT_COMM_EST = 4;
     /// The device failed.
     IBV_EVENT_DEVICE_FATAL = 8;
     /// The port came up.

@@ -144,8 +144,8 @@ pub unsafe extern "C" fn ibv_ack_async_event(event: *mut ibv_async_event) {
 
 /// Raises an event on all open contexts of the device of this name, and makes it true: `IBV_EVENT_PORT_ERR` and
 /// `IBV_EVENT_PORT_ACTIVE` change the port's state, `IBV_EVENT_QP_FATAL` fails every queue pair, `IBV_EVENT_CQ_ERR`
-/// every completion queue; `IBV_EVENT_GID_CHANGE` and `IBV_EVENT_DEVICE_FATAL` are only told. Returns 0, ENODEV or
-/// EINVAL.
+/// every completion queue; all else is only told, whatever its number. Returns 0, ENODEV, or EINVAL for what only a
+/// request can cause.
 ///
 /// # Safety
 /// - `name` is null or a C string.
@@ -156,8 +156,8 @@ pub unsafe extern "C" fn pegaflow_stand_in_raise(name: *const c_char, event: c_u
     let port_state = match event {
         IBV_EVENT_PORT_ERR => Some(IBV_PORT_DOWN),
         IBV_EVENT_PORT_ACTIVE => Some(IBV_PORT_ACTIVE),
-        IBV_EVENT_GID_CHANGE | IBV_EVENT_DEVICE_FATAL | IBV_EVENT_QP_FATAL | IBV_EVENT_CQ_ERR => None,
-        _ => return EINVAL,
+        IBV_EVENT_QP_REQ_ERR | IBV_EVENT_QP_ACCESS_ERR => return EINVAL,
+        _ => None,
     };
     if let Some(state) = port_state {
         device.port_state.store(state, Ordering::Release);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use pegaflow_core::{
-    Armed, BackendError, Capabilities, Cause, Class, Op, Outcome, Port, State, Then,
+    Armed, BackendError, Capabilities, Cause, Class, DeviceEvent, Op, Outcome, Port, State, Then,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 use pegaflow_rdma::{RdmaConfig, testing};
@@ -79,9 +79,9 @@ fn no_leak(pair: Pair, names: &[String; 2]) {
 }
 
 /// A domain whose imports name a key that nobody has, while it is told so.
-struct Misled {
-    inside: Arc<dyn Domain>,
-    now: AtomicBool,
+pub(crate) struct Misled {
+    pub(crate) inside: Arc<dyn Domain>,
+    pub(crate) now: AtomicBool,
 }
 
 impl Domain for Misled {
@@ -118,8 +118,8 @@ impl Domain for Misled {
         self.inside.events()
     }
 
-    fn attend(&self) {
-        self.inside.attend();
+    fn attend(&self, tell: &mut dyn FnMut(u8, DeviceEvent)) {
+        self.inside.attend(tell);
     }
 }
 

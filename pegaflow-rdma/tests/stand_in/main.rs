@@ -6,6 +6,7 @@ mod devices;
 mod ends;
 mod errors;
 mod lies;
+mod news;
 mod order;
 mod pieces;
 mod provider;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         order::TESTS,
         pieces::TESTS,
         lies::TESTS,
+        news::TESTS,
         scenario::TESTS,
         schedules::TESTS,
     ];

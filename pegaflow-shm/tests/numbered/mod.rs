@@ -9,7 +9,7 @@ use std::{
 };
 
 use pegaflow_core::{
-    Armed, BackendError, Bounds, Capabilities, Class, CounterTable, Link, Meets,
+    Armed, BackendError, Bounds, Capabilities, Class, CounterTable, DeviceEvent, Link, Meets,
     backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Posted, Raw, Reaper, Run},
 };
 use rustix::process::{PTracer, Pid, PidfdFlags, PidfdGetfdFlags};
@@ -37,7 +37,10 @@ pub(crate) fn stubborn() -> Arc<dyn Domain> {
 }
 
 /// The backend, with a device that speaks by `events`.
-pub(crate) fn speaking(events: OwnedFd, attend: impl Fn(BorrowedFd<'_>) + Send + Sync + 'static) -> Arc<dyn Domain> {
+pub(crate) fn speaking(
+    events: OwnedFd,
+    attend: impl Fn(BorrowedFd<'_>, &mut dyn FnMut(u8, DeviceEvent)) + Send + Sync + 'static,
+) -> Arc<dyn Domain> {
     Arc::new(Numbered { device: Some((events, Box::new(attend))), ..Numbered::with(|parcel, _| parcel) })
 }
 
@@ -68,7 +71,7 @@ impl Kept {
     }
 }
 
-type Attend = Box<dyn Fn(BorrowedFd<'_>) + Send + Sync>;
+type Attend = Box<dyn Fn(BorrowedFd<'_>, &mut dyn FnMut(u8, DeviceEvent)) + Send + Sync>;
 type Way = fn(Parcel, &Kept) -> Parcel;
 
 struct Numbered {
@@ -117,9 +120,9 @@ impl Domain for Numbered {
         self.device.as_ref().map(|(events, _)| events.as_fd())
     }
 
-    fn attend(&self) {
+    fn attend(&self, tell: &mut dyn FnMut(u8, DeviceEvent)) {
         if let Some((events, attend)) = &self.device {
-            attend(events.as_fd());
+            attend(events.as_fd(), tell);
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     node::{
         Address,
         inbox::{Inbox, Met, Note},
+        news,
         registry::Registry,
     },
     region::{Imported, RegionInner},
@@ -278,7 +279,7 @@ impl State {
     }
 
     fn attend(&self, flags: EventFlags) {
-        self.domain.attend();
+        news::attend(&self.domain);
         if !flags.contains(EventFlags::IN)
             && let Some(events) = self.domain.events()
         {
