@@ -195,6 +195,7 @@ impl Agent {
                 let channel = self.channel(channel);
                 loops::echo(&mut self.side, channel, rounds, &grant, CounterId::from_bits(counter));
             }
+            Command::Outlive => return Reply::Value(crate::sys::start_shadow().expect("a process").into()),
             Command::Steady { messages, warm } => {
                 return Reply::Value(loops::steady(&mut self.side, messages, warm));
             }

@@ -176,6 +176,26 @@ impl Drop for Peer {
     }
 }
 
+/// A process that lives on when its agent is killed; at the latest it ends with the agent's standard input.
+pub(crate) struct Outliving(Pid);
+
+impl Outliving {
+    pub(crate) fn new(id: u64) -> Self {
+        Self(i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id"))
+    }
+
+    /// What it has in memory.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).expect("it lives");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        1024 * kib.expect("a process with memory").parse::<u64>().expect("a number")
+    }
+
+    pub(crate) fn end(&self) {
+        rustix::process::kill_process(self.0, Signal::KILL).expect("it lives");
+    }
+}
+
 /// Whether this process was started as an agent.
 pub(crate) fn is_agent() -> bool {
     std::env::var_os(AGENT).is_some()

@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Watch { channel: u32, region: u32, slots: u64, slot_bytes: u64, counter: Option<u32> },
     /// Answer so many messages, asleep in between: even ones by a message, odd ones by a count.
     Echo { channel: u32, rounds: u32, grant: Vec<u8>, counter: u32 },
+    /// Start a process that has the agent's memory and descriptors, and lives on: `Value`, its process id.
+    Outlive,
     /// Receive and release so many messages; `Value`, the allocations since the first `warm` ones.
     Steady { messages: u32, warm: u32 },
 }

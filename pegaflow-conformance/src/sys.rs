@@ -2,9 +2,11 @@
 
 mod allocator;
 mod foreign;
+mod process;
 
 pub(crate) use allocator::allocations;
 pub(crate) use foreign::{lend, lend_as};
+pub(crate) use process::start_shadow;
 
 /// Raises the soft limit of open descriptors to the hard one: a channel holds a few.
 pub(crate) fn raise_descriptor_limit() {

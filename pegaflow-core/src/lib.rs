@@ -8,7 +8,7 @@
 //!
 //! | call | thread | may block | allocates | who owns the bytes | how it ends |
 //! | --- | --- | --- | --- | --- | --- |
-//! | [`Node::new`] | any | socket set-up | yes, and one control thread | – | a node, or [`ConnectError`] |
+//! | [`Node::new`] | any | socket set-up | yes, and one control thread; on one host one more, and one for each peer node that it meets | – | a node, or [`ConnectError`] |
 //! | [`Node::allocate`], [`Node::register`], [`Node::register_dmabuf`] | any | yes: page faults, registration | yes | the region, until nothing holds it | a [`Region`], or [`MemoryError`] |
 //! | [`Node::grant`] | any | no | yes | the peer may write or read until the grant and all imports are gone | a [`Grant`], or [`MemoryError`] |
 //! | [`Node::import`] | any | up to the time given, for the peer's control thread | yes | – | a [`Remote`], or [`ConnectError`] |

@@ -3,6 +3,7 @@
 mod address;
 pub(crate) mod control;
 pub(crate) mod inbox;
+pub(crate) mod life;
 pub(crate) mod news;
 mod registry;
 
@@ -25,10 +26,13 @@ pub(crate) use registry::{Peer, Registry};
 
 use crate::{
     Access, AllocateOptions, ApiMisuse, Audience, Bounds, Capabilities, ChannelId, Class, ConnectError, Grant, Kind,
-    MemoryError, Op, Plan, Poller, Quarantined, Region, Remote, Shape, Subscriber, Window,
+    Meets, MemoryError, Op, Plan, Poller, Quarantined, Region, Remote, Shape, Subscriber, Window,
     backend::{Domain, Reaper},
     grant::{GrantBlob, GrantInner, RemoteInner},
-    node::control::{Control, Identity},
+    node::{
+        control::{Control, Identity},
+        life::Life,
+    },
     region::{Mapping, RegionInner},
     upkeep::Upkeep,
 };
@@ -94,6 +98,8 @@ pub(crate) struct NodeInner {
     pub(crate) registry: Arc<Registry>,
     pub(crate) control: Control,
     pub(crate) upkeep: Arc<Upkeep>,
+    /// Ended after the control thread: peers know of an end in order by their connections.
+    life: Option<Life>,
     next_channel: AtomicU32,
 }
 
@@ -102,6 +108,27 @@ impl NodeInner {
     pub(crate) fn next_channel(&self) -> u32 {
         self.next_channel.fetch_add(1, Ordering::Relaxed)
     }
+
+    /// What a peer on this host watches; `None` where it learns of a death by its socket.
+    pub(crate) fn share_life(&self) -> Option<OwnedFd> {
+        let shared = self.life.as_ref()?.share();
+        shared
+            .inspect_err(|error| tracing::warn!(node = %self.options.name, %error, "a peer can't watch this node"))
+            .ok()
+    }
+}
+
+/// A life for peers to watch, where they can be given it.
+fn begin_life(name: &str, meets: Meets) -> Option<Life> {
+    if meets != Meets::OneHost {
+        return None;
+    }
+    let begun = Life::begin();
+    begun
+        .inspect_err(|error| {
+            tracing::warn!(node = %name, %error, "peers can't watch this node: its death shows once its memory is gone");
+        })
+        .ok()
 }
 
 impl Node {
@@ -125,8 +152,9 @@ impl Node {
         let control = Control::start(&identity, &options, Arc::clone(&domain), Arc::clone(&registry))?;
         let started = |source| ConnectError::Io { what: "starting the reaper's thread".to_owned(), source };
         let upkeep = Arc::new(Upkeep::new(Reaper::start().map_err(started)?));
+        let life = begin_life(&options.name, domain.capabilities().meets);
         let next_channel = AtomicU32::new(1);
-        Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, upkeep, next_channel })))
+        Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, upkeep, life, next_channel })))
     }
 
     /// The node's name.

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use pegaflow_core::{ApiMisuse, Batch, Cause, Class, Op, Outcome, Port, State, Submitted, Then};
+use pegaflow_core::{ApiMisuse, Batch, Cause, Class, Meets, Op, Outcome, Port, State, Submitted, Then};
 use rustix::process::Signal;
 
 use super::Case;
 use crate::{
     pair::{Context, Pair},
+    placement::Outliving,
     protocol::{Command, Reply},
     side::far,
 };
@@ -22,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
     Case::both("both_close_with_transfers_in_flight", |context| peer_closes(context, true)),
     Case::both("one_channel_closes_and_its_neighbour_lives", neighbour),
     Case::apart("peer_killed_while_idle", killed_idle),
+    Case::apart("a_death_is_told_before_memory_and_sockets_are_gone", killed_and_outlived),
     Case::apart("peer_killed_with_transfers_in_flight", killed_busy),
     Case::apart("peer_stopped_and_continued", stopped),
 ];
@@ -226,6 +228,34 @@ fn killed_idle(context: &Context) {
     let late = pair.here.port().send(channel, b"", far(), 0);
     let refused = matches!(late, Err(ApiMisuse::NotUp { .. } | ApiMisuse::UnknownChannel(_)));
     assert!(refused, "{late:?}");
+}
+
+/// On one host a death is told while the kernel still has all of it to clear away: what the peer had in memory, and its
+/// sockets. Here it never gets to that, as another process has them too. Over TCP only the sockets' end tells.
+fn killed_and_outlived(context: &Context) {
+    const BYTES: u64 = 64 << 20;
+    let mut pair = Pair::new(context);
+    let Reply::Handle(region) = pair.call(Command::Allocate { bytes: BYTES }) else {
+        panic!("no region");
+    };
+    pair.call(Command::Fill { region, seed: 1 });
+    let there = pair.there;
+    pair.call(Command::Send { channel: there, message: b"last words".to_vec() });
+    let outliving = pair.value(Command::Outlive);
+    pair.peer.kill();
+    let outliving = Outliving::new(outliving);
+    if pair.capabilities().meets == Meets::AnyHost {
+        outliving.end();
+    }
+    let state = pair.here.end_of_channel(pair.channel);
+    assert_eq!(state, State::Broken(Cause::PeerGone));
+    if pair.capabilities().meets == Meets::OneHost {
+        let held = outliving.resident_bytes();
+        assert!(held >= BYTES, "{held} bytes are left of {BYTES}");
+        outliving.end();
+    }
+    let message = pair.here.message();
+    assert_eq!(pair.here.bytes_of(message), b"last words", "what came before the end counts");
 }
 
 /// A peer that dies with transfers in flight: each ends once, `Done` or with that cause, and is quiet. Done never

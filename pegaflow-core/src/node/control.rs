@@ -28,6 +28,7 @@ pub(crate) use thread::ConnectionId;
 use super::{
     Address, NodeOptions,
     inbox::{Inbox, Met},
+    life::WatchId,
     registry::{Registry, lock},
 };
 use crate::{
@@ -106,6 +107,10 @@ pub(crate) enum Command {
         count: u32,
         answer: SyncSender<Fetched>,
     },
+    /// The process of a peer has died.
+    Died {
+        watch: WatchId,
+    },
     /// A port is gone, with all it listens for and dials.
     Forget {
         inbox: Arc<Inbox>,
@@ -123,12 +128,22 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    fn put(&self, command: Command) {
+    pub(crate) fn new() -> io::Result<Self> {
+        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { commands: Mutex::default(), wake })
+    }
+
+    pub(crate) fn put(&self, command: Command) {
         lock(&self.commands).push_back(command);
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    fn take(&self) -> Option<Command> {
+    #[cfg(test)]
+    pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    pub(crate) fn take(&self) -> Option<Command> {
         lock(&self.commands).pop_front()
     }
 }
@@ -151,9 +166,7 @@ impl Control {
         let failed = |what: &str, source: io::Error| ConnectError::Io { what: what.to_owned(), source };
         let listener = listener::Listener::open(domain.capabilities().meets, identity, options)?;
         let address = Address::new(identity, listener.way());
-        let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| failed("eventfd", errno.into()))?;
-        let mailbox = Arc::new(Mailbox { commands: Mutex::default(), wake });
+        let mailbox = Arc::new(Mailbox::new().map_err(|source| failed("eventfd", source))?);
         let state = thread::State::new(identity.clone(), listener, Arc::clone(&mailbox), domain, registry)
             .map_err(|source| failed("epoll", source))?;
         let thread = std::thread::Builder::new()

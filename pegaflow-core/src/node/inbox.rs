@@ -51,6 +51,8 @@ pub(crate) struct Met {
     pub(crate) incarnation: u64,
     pub(crate) bounds: Bounds,
     pub(crate) parcel: Parcel,
+    /// The page of a node's life, where they meet on one host: taken by the control thread, see `node::life`.
+    pub(crate) life: Option<OwnedFd>,
 }
 
 #[derive(Debug)]

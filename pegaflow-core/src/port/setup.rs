@@ -48,7 +48,8 @@ impl<S: Subscriber> Poller<S> {
     fn introduce(&self, class: Class, parcel: Parcel) -> Met {
         let identity = &self.node.identity;
         let bounds = *self.node.options.bounds(class);
-        Met { name: identity.name.clone(), incarnation: identity.incarnation, bounds, parcel }
+        let life = self.node.share_life();
+        Met { name: identity.name.clone(), incarnation: identity.incarnation, bounds, parcel, life }
     }
 
     /// Makes this side of a channel.

@@ -149,7 +149,8 @@ fn write_met(to: &mut Writer, met: Met, files: &mut Vec<std::os::fd::OwnedFd>) {
     let Bounds { transfers, blocks, messages, message_bytes, counters } = met.bounds;
     to.u32(transfers).u32(blocks).u32(messages).u32(message_bytes).u32(counters);
     to.bytes(&met.parcel.bytes).u32(narrow(met.parcel.files.len()));
-    files.extend(met.parcel.files);
+    to.u8(met.life.is_some().into());
+    files.extend(met.parcel.files.into_iter().chain(met.life));
 }
 
 fn read_met(from: &mut Reader<'_>, files: &mut impl Iterator<Item = std::os::fd::OwnedFd>) -> Result<Met, WireError> {
@@ -164,7 +165,13 @@ fn read_met(from: &mut Reader<'_>, files: &mut impl Iterator<Item = std::os::fd:
     if bounds.check().is_err() {
         return from.fail("bounds out of range");
     }
-    Ok(Met { name, incarnation, bounds, parcel: read_parcel(from, files)? })
+    let parcel = read_parcel(from, files)?;
+    let life = match (from.u8()?, files) {
+        (0, _) => None,
+        (1, files) => Some(files.next().ok_or(()).or_else(|()| from.fail("descriptors missing"))?),
+        _ => return from.fail("neither a life nor none"),
+    };
+    Ok(Met { name, incarnation, bounds, parcel, life })
 }
 
 fn read_parcel(
@@ -194,7 +201,7 @@ mod tests {
 
     fn met() -> Met {
         let parcel = Parcel { bytes: vec![1, 2, 3], files: Vec::new() };
-        Met { name: "a".to_owned(), incarnation: 3, bounds: Bounds::of(Class::Kv), parcel }
+        Met { name: "a".to_owned(), incarnation: 3, bounds: Bounds::of(Class::Kv), parcel, life: None }
     }
 
     fn again(frame: Frame) -> Result<Frame, WireError> {
@@ -208,8 +215,24 @@ mod tests {
         let hello = Frame::Hello { versions: VERSIONS, backend: "shm".to_owned(), to, class: Class::Bulk, met: met() };
         let said = format!("{hello:?}");
         assert_eq!(format!("{:?}", again(hello).unwrap()), said);
+        let life = std::fs::File::open("/dev/null").unwrap().into();
+        let parcel = Parcel { bytes: vec![4], files: vec![std::fs::File::open("/dev/zero").unwrap().into()] };
+        let watched = Met { parcel, life: Some(life), ..met() };
+        let welcome = Frame::Welcome { version: 1, epoch: 2, met: watched };
+        let said = format!("{welcome:?}");
+        assert_eq!(format!("{:?}", again(welcome).unwrap()), said, "each descriptor in its own place");
         let denied = Frame::Denied { request: 4, why: "stale".to_owned() };
         assert!(matches!(again(denied), Ok(Frame::Denied { request: 4, why }) if why == "stale"));
+    }
+
+    #[test]
+    fn a_life_that_is_said_and_does_not_come_is_refused() {
+        let Parcel { bytes, .. } = Frame::Welcome { version: 1, epoch: 2, met: met() }.encode();
+        for said in [1, 2] {
+            let mut body = bytes[HEADER..].to_vec();
+            *body.last_mut().unwrap() = said;
+            assert!(Frame::decode(2, Parcel { bytes: body, files: Vec::new() }).is_err(), "{said}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
     node::{
         Address,
         inbox::{Inbox, Met, Note},
+        life::{Watch, WatchId, Watches},
         news,
         registry::Registry,
     },
@@ -46,6 +47,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 /// How long one try to connect may take before it is given up for a new one. The kernel's own repeats of a lost packet
 /// come ever later; so a host that comes up during a dial is found within this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// Most reads of what a peer has said before it died: more than a socket holds.
+const MAX_LAST_READS: usize = 1024;
 /// How long somebody who connected may say nothing. A node says Hello at once; over TCP anybody may connect.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
@@ -62,8 +65,10 @@ struct Connection {
     imported: Vec<Imported>,
     /// Epochs that the peer was asked to give back.
     revoking: Vec<u64>,
-    /// The peer has ended his half, which he does after his end of the channel, or is dead.
+    /// The peer has ended his half, which he does after his end of the channel.
     left: bool,
+    /// Tells of the peer's death, where it is watched.
+    watch: Option<Arc<Watch>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +136,7 @@ pub(crate) struct State {
     dials: Vec<Dial>,
     /// Who was accepted, and by when Hello is to be said; in the order of the time.
     fresh: VecDeque<(Instant, ConnectionId)>,
+    watches: Watches,
 }
 
 impl State {
@@ -147,6 +153,7 @@ impl State {
         if let Some(events) = domain.events() {
             epoll::add(&epoll, events, EventData::new_u64(DEVICE), EventFlags::IN)?;
         }
+        let watches = Watches::new(Arc::clone(&mailbox));
         Ok(Self {
             identity,
             listener,
@@ -160,6 +167,7 @@ impl State {
             listening: HashMap::new(),
             dials: Vec::new(),
             fresh: VecDeque::new(),
+            watches,
         })
     }
 
@@ -265,6 +273,7 @@ impl State {
                     let _ = answer.try_send(Err("the channel's connection has ended".to_owned()));
                 }
             }
+            Command::Died { watch } => self.bury(watch),
             Command::Forget { inbox } => {
                 self.listening.retain(|_, other| !Arc::ptr_eq(other, &inbox));
                 self.give_up(|dial| Arc::ptr_eq(&dial.inbox, &inbox));
@@ -329,8 +338,10 @@ impl State {
         self.next_connection += 1;
         let stream = Stream::new(socket, self.meets);
         let asked = VecDeque::new();
-        let (next_request, unclaimed, imported, revoking, left) = (0, None, Vec::new(), Vec::new(), false);
-        let made = Connection { stream, stage, inbox, asked, next_request, unclaimed, imported, revoking, left };
+        let (next_request, unclaimed, imported, revoking) = (0, None, Vec::new(), Vec::new());
+        let (left, watch) = (false, None);
+        let made =
+            Connection { stream, stage, inbox, asked, next_request, unclaimed, imported, revoking, left, watch };
         self.connections.insert(id, made);
         Ok(id)
     }
@@ -454,12 +465,38 @@ impl State {
         }
     }
 
+    /// Ends all connections to a peer that has died. What it said before counts; its sockets end later than it did.
+    fn bury(&mut self, watch: WatchId) {
+        let led_there = |known: &Connection| known.watch.as_ref().is_some_and(|of| of.id() == watch);
+        let ids = self.connections.iter().filter(|(_, known)| led_there(known)).map(|(&id, _)| id);
+        for id in ids.collect::<Vec<_>>() {
+            // Bounded, as somebody may hold a socket of the dead and write.
+            for _ in 0..MAX_LAST_READS {
+                let left = self.connections.get(&id).map(|known| rustix::io::ioctl_fionread(known.stream.fd()));
+                match left {
+                    Some(Ok(1..)) => self.serve(id, EventFlags::IN),
+                    _ => break,
+                }
+            }
+            match self.connections.get(&id).map(|known| known.stage) {
+                // The end of the socket is waited for: the futex is marked while other threads of the process still run.
+                Some(Stage::Leaving) | None => {}
+                _ => {
+                    self.lose(id, Cause::PeerGone);
+                    if let Some(known) = self.connections.get_mut(&id) {
+                        known.left = false;
+                    }
+                }
+            }
+        }
+    }
+
     fn frame(&mut self, id: ConnectionId, frame: Frame) -> Result<(), Cause> {
         let Some(known) = self.connections.get_mut(&id) else {
             return Ok(());
         };
         match (frame, known.stage) {
-            (Frame::Hello { versions, backend, to, class, met }, Stage::Fresh) => {
+            (Frame::Hello { versions, backend, to, class, mut met }, Stage::Fresh) => {
                 if let Some(why) = self.refusal(versions, &backend, &to) {
                     self.send(id, Frame::Refuse(why));
                     // It has been told; its end is not worth a note.
@@ -470,6 +507,7 @@ impl State {
                     return Ok(());
                 };
                 known.stage = Stage::Asked;
+                known.watch = self.watches.over(&self.identity, &mut met);
                 match self.listening.get(&class) {
                     Some(inbox) => {
                         known.inbox = Some(Arc::clone(inbox));
@@ -479,11 +517,12 @@ impl State {
                 }
                 Ok(())
             }
-            (Frame::Welcome { version, epoch, met }, Stage::Dialled(channel)) => {
+            (Frame::Welcome { version, epoch, mut met }, Stage::Dialled(channel)) => {
                 if version < VERSIONS.0 || version > VERSIONS.1 {
                     return Err(GARBAGE_ON_CONTROL);
                 }
                 known.stage = Stage::Met;
+                known.watch = self.watches.over(&self.identity, &mut met);
                 self.dials.retain(|dial| dial.channel != channel);
                 if let Some(inbox) = &known.inbox {
                     inbox.put(Note::Welcome { channel, connection: id, epoch, peer: met });
