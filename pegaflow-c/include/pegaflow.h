@@ -184,7 +184,7 @@ enum pf_cause_kind
    */
   PF_CAUSE_TRANSPORT = 7,
   /*
-   The peer's host or process has not answered for many seconds.
+   The peer's host or process has not answered for as long as the config lets it be silent.
    */
   PF_CAUSE_PEER_SILENT = 8,
   /*

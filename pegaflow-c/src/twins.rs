@@ -177,7 +177,7 @@ pub enum pf_cause_kind {
     PF_CAUSE_GARBAGE = 6,
     /// The transport's error. `first`: its status, `second`: the vendor's code.
     PF_CAUSE_TRANSPORT = 7,
-    /// The peer's host or process has not answered for many seconds.
+    /// The peer's host or process has not answered for as long as the config lets it be silent.
     PF_CAUSE_PEER_SILENT = 8,
     /// This side could not complete its end of the channel; its log says why.
     PF_CAUSE_NOT_JOINED = 9,

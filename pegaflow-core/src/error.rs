@@ -1,8 +1,10 @@
 //! Errors of the calls, apart by who can do something about them, and causes of what ended in flight.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
-use crate::{ChannelId, Class, OutOfRange};
+use crate::{ChannelId, Class, NodeOptions, OutOfRange};
+
+const SILENCE: RangeInclusive<Duration> = NodeOptions::PEER_SILENCE;
 
 /// The caller broke a rule that he could have known: no retry helps, the program wants mending. Nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -278,6 +280,12 @@ pub enum ConnectError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A silence of peers out of range.
+    #[error("peer_silence {silence:?}: expected {least:?} to {most:?}", least = SILENCE.start(), most = SILENCE.end())]
+    BadSilence {
+        /// What was asked.
+        silence: Duration,
+    },
     /// The control thread or its socket.
     #[error("{what} failed: {source}")]
     Io {
@@ -318,7 +326,7 @@ impl BackendError {
 pub enum Cause {
     /// The peer's process ended, or dropped the channel without closing it.
     PeerGone,
-    /// The peer's host has not acknowledged anything for many seconds, or its process takes nothing from its socket:
+    /// The peer's host has not acknowledged anything for [`NodeOptions::peer_silence`], or its process takes nothing from its socket:
     /// whether it still runs is not known.
     PeerSilent,
     /// The peer closed the channel in order.
@@ -385,7 +393,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerGone => f.write_str("the peer's process ended or dropped the channel"),
-            Self::PeerSilent => f.write_str("the peer has not answered for many seconds"),
+            Self::PeerSilent => f.write_str("the peer has not answered for as long as it may be silent"),
             Self::PeerClosed => f.write_str("the peer closed the channel"),
             Self::ClosedHere => f.write_str("the channel was closed here"),
             Self::Fenced => f.write_str("the channel was fenced here"),

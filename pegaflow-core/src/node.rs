@@ -10,7 +10,7 @@ mod registry;
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
-    ops::Range,
+    ops::{Range, RangeInclusive},
     os::fd::OwnedFd,
     path::PathBuf,
     ptr::NonNull,
@@ -50,6 +50,11 @@ pub struct NodeOptions {
     /// [`Meets::AnyHost`](crate::Meets::AnyHost). Anybody who reaches it can dial, and import what is granted to
     /// [`Audience::Anyone`]: it belongs on a network that only the deployment is on.
     pub listen: SocketAddr,
+    /// How long a peer's host may say nothing before it counts as gone, 1 s to 1 h: then its channels break, with
+    /// [`Cause::PeerSilent`](crate::Cause::PeerSilent). What was sent is to be acknowledged within this; while nothing is
+    /// sent, the host is asked. Shorter than a link takes that comes up again, or a route that changes, which is seconds,
+    /// it breaks what would have gone on. Used where the backend meets on [`Meets::AnyHost`](crate::Meets::AnyHost).
+    pub peer_silence: Duration,
     /// Bounds of the channels of each class, in the order of [`Class::ALL`].
     pub bounds: [Bounds; 3],
     /// For each class, in the order of [`Class::ALL`]: how long after its end a transfer may be not quiet before its channel
@@ -59,14 +64,18 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
+    /// The range of [`peer_silence`](Self::peer_silence).
+    pub const PEER_SILENCE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
     /// Default bounds, and sockets in `$XDG_RUNTIME_DIR/pegaflow`, or `/tmp/pegaflow-UID` without that variable; over
-    /// TCP any free port of 127.0.0.1, which peers of this host alone reach.
+    /// TCP any free port of 127.0.0.1, which peers of this host alone reach, and 15 s of silence.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             runtime_dir: default_runtime_dir(),
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            peer_silence: Duration::from_secs(15),
             bounds: Class::ALL.map(Bounds::of),
             fence_after: [None; 3],
         }
@@ -135,12 +144,15 @@ impl Node {
     /// Starts a node on a backend: opens its socket and its control thread, which accepts dials and answers imports.
     ///
     /// # Errors
-    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], [`ConnectError::BadListen`], or [`ConnectError::Io`] naming
-    /// the socket.
+    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], [`ConnectError::BadListen`], [`ConnectError::BadSilence`], or
+    /// [`ConnectError::Io`] naming the socket.
     pub fn new(domain: Arc<dyn Domain>, options: NodeOptions) -> Result<Self, ConnectError> {
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if options.name.is_empty() || options.name.len() > 64 || !options.name.bytes().all(fits) {
             return Err(ConnectError::BadName(options.name));
+        }
+        if !NodeOptions::PEER_SILENCE.contains(&options.peer_silence) {
+            return Err(ConnectError::BadSilence { silence: options.peer_silence });
         }
         for class in Class::ALL {
             let bounds = options.bounds(class);

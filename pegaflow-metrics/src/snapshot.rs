@@ -70,7 +70,7 @@ pub struct ClassFigures {
 pub struct Failures {
     /// The peer's process ended, or dropped the channel.
     pub peer_gone: u64,
-    /// The peer's host or process has not answered for many seconds.
+    /// The peer's host or process has not answered for as long as it may be silent.
     pub peer_silent: u64,
     /// The peer closed the channel.
     pub peer_closed: u64,

@@ -7,10 +7,11 @@ mod numbered;
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -218,6 +219,124 @@ fn a_listen_address_that_stands_for_all_is_refused_by_name() {
     let error = Node::new(numbered::stubborn(), options).unwrap_err();
     assert!(matches!(error, ConnectError::BadListen { .. }), "{error}");
     assert!(error.to_string().contains("0.0.0.0:0"), "{error}");
+}
+
+#[test]
+fn a_silence_out_of_range_is_refused_with_its_range() {
+    for silence in [Duration::ZERO, Duration::from_millis(999), Duration::from_millis(3_600_001), Duration::MAX] {
+        let options = NodeOptions { peer_silence: silence, ..NodeOptions::new("here") };
+        let error = Node::new(numbered::lenient(), options).unwrap_err();
+        assert!(matches!(error, ConnectError::BadSilence { .. }), "{error}");
+        assert!(error.to_string().ends_with("expected 1s to 3600s"), "{error}");
+    }
+}
+
+/// What stands between two nodes, and can cut the one who dials off: as if the other host had lost its power.
+struct Between {
+    at: SocketAddr,
+    socket: mpsc::Receiver<TcpStream>,
+}
+
+impl Between {
+    fn new(there: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let (give, socket) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (near, _) = listener.accept().unwrap();
+            let far = TcpStream::connect(there).unwrap();
+            give.send(near.try_clone().unwrap()).unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || io::copy(&mut from, &mut to));
+            }
+        });
+        Self { at, socket }
+    }
+
+    /// From here on nothing comes through, and nothing is acknowledged. The socket stays open.
+    fn cut(&self) -> TcpStream {
+        let socket = self.socket.recv_timeout(PATIENCE).unwrap();
+        drop_all_that_comes(&socket);
+        socket
+    }
+}
+
+/// A filter by which the kernel takes no packet for the socket any more: socket(7), `SO_ATTACH_FILTER`.
+fn drop_all_that_comes(socket: &TcpStream) {
+    use std::ffi::{c_int, c_void};
+    #[repr(C)]
+    struct Instruction {
+        code: u16,
+        jump_true: u8,
+        jump_false: u8,
+        value: u32,
+    }
+    #[repr(C)]
+    struct Program {
+        length: u16,
+        instructions: *const Instruction,
+    }
+    unsafe extern "C" {
+        fn setsockopt(socket: c_int, level: c_int, name: c_int, value: *const c_void, bytes: u32) -> c_int;
+    }
+    const SOL_SOCKET: c_int = 1;
+    const SO_ATTACH_FILTER: c_int = 26;
+    // Return 0: of the packet this many bytes are kept.
+    let instruction = Instruction { code: 0x06, jump_true: 0, jump_false: 0, value: 0 };
+    let program = Program { length: 1, instructions: &raw const instruction };
+    let bytes = u32::try_from(size_of::<Program>()).unwrap();
+    // SAFETY: the structs are those of linux/filter.h, and live until the call has returned.
+    let set =
+        unsafe { setsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_ATTACH_FILTER, (&raw const program).cast(), bytes) };
+    assert_eq!(set, 0, "{}", io::Error::last_os_error());
+}
+
+/// A host that vanishes is noticed, busy or idle, after the silence that its own node bears: not sooner, and before one
+/// that bears more, though that was cut off earlier.
+#[test]
+fn a_host_that_vanishes_is_noticed_after_the_silence_of_the_config() {
+    let quick = Duration::from_secs(1);
+    let there = node(numbered::lenient());
+    let mut there_port = there.port(()).unwrap();
+    there_port.listen(Class::Kv).unwrap();
+    let mut cut_off = |silence: Duration, busy: bool| {
+        let options = NodeOptions { peer_silence: silence, ..NodeOptions::new("cut-off") };
+        let node = Node::new(numbered::lenient(), options).unwrap();
+        let mut port = node.port(()).unwrap();
+        let between = Between::new(own_port(&there));
+        let channel = port.dial(&address_at(&there, between.at), Class::Kv, PATIENCE).unwrap();
+        until("a channel", || {
+            there_port.poll(&mut []);
+            state(&mut port, channel).filter(|state| matches!(state, State::Up { .. }))
+        });
+        let grant = there.allocate(4096, &AllocateOptions::default()).unwrap();
+        let grant = there.grant(&[Window::whole(&grant)], Access::READ, Audience::Anyone).unwrap();
+        let cut = (between.cut(), Instant::now());
+        if busy {
+            // It asks, and nobody answers.
+            let error = node.import(channel, grant.as_bytes(), Duration::ZERO).unwrap_err();
+            assert!(matches!(error, ConnectError::NoAnswer { .. }), "{error}");
+        }
+        (cut, channel, port, node)
+    };
+    let (_kept, patient, mut patient_port, _node) = cut_off(Duration::from_secs(3600), false);
+    std::thread::sleep(quick + quick / 2);
+    for busy in [false, true] {
+        let ((_kept, since), channel, mut port, _node) = cut_off(quick, busy);
+        let mut events = [Event::NONE; 8];
+        let cause = until("the end of the silence", || {
+            let count = port.poll(&mut events);
+            events[..count].iter().find_map(|event| match *event {
+                Event::Channel { state: State::Broken(cause), .. } => Some(cause),
+                _ => None,
+            })
+        });
+        assert_eq!(cause, Cause::PeerSilent, "busy: {busy}, {channel}");
+        assert!(since.elapsed() >= quick, "busy: {busy}, after {:?}", since.elapsed());
+    }
+    patient_port.poll(&mut [Event::NONE; 8]);
+    let state = patient_port.state(patient);
+    assert!(matches!(state, Some(State::Up { .. })), "{state:?}");
 }
 
 /// The control thread listens to the device, without any call of the application's, and ports hand out what it tells.

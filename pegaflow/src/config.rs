@@ -50,7 +50,8 @@ pub use names::{BackendName, ClassName, Page, Role, UnknownName};
 pub use origin::{Location, Origin, Setting};
 pub use rdma::{RdmaConfig, RdmaRail, RdmaService};
 pub use sections::{
-    Channel, ClassBounds, Classes, MemoryConfig, Node, RendezvousConfig, ShmConfig, Transports, UcxConfig, WaitConfig,
+    Channel, ClassBounds, Classes, FaultsConfig, MemoryConfig, Node, RendezvousConfig, ShmConfig, Transports,
+    UcxConfig, WaitConfig,
 };
 
 use origin::Origins;
@@ -75,6 +76,8 @@ pub struct Config {
     pub classes: Classes,
     /// How nodes find each other.
     pub rendezvous: RendezvousConfig,
+    /// When a peer counts as gone.
+    pub faults: FaultsConfig,
     /// How a blocking wait waits.
     pub wait: WaitConfig,
     /// Memory that Pegaflow allocates.

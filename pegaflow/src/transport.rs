@@ -102,6 +102,7 @@ fn ucx() -> Opened {
 pub(crate) fn node_options(config: &Config, name: &str, ip: IpAddr) -> NodeOptions {
     let mut options = NodeOptions::new(name);
     options.listen = (ip, 0).into();
+    options.peer_silence = Duration::from_millis(config.faults.peer_silence_ms);
     if let Some(path) = config.transport.shm.runtime_dir.given() {
         options.runtime_dir = path.as_path().to_owned();
     }
@@ -144,6 +145,14 @@ pub(crate) fn page_size(config: &Config) -> PageSize {
 mod tests {
     use super::*;
     use crate::config::{Bytes, Choice};
+
+    #[test]
+    fn the_silence_of_peers_reaches_the_node() {
+        let silence = |config: &Config| node_options(config, "a", [127, 0, 0, 1].into()).peer_silence;
+        assert_eq!(silence(&Config::default()), NodeOptions::new("a").peer_silence);
+        let config = Config::parse("[faults]\npeer_silence_ms = 1234", "x.toml").unwrap();
+        assert_eq!(silence(&config), Duration::from_millis(1234));
+    }
 
     /// The defaults stand in two places, for the reason that `config/rdma.rs` gives.
     #[test]

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use pegaflow_core::Bounds;
+use pegaflow_core::{Bounds, NodeOptions};
 
 use super::{Bytes, Channel, Choice, ClassName, Config, HostPort, Node, Origin, RdmaConfig, Role};
 
@@ -61,6 +62,8 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     }
     let connect_timeout_ms = config.rendezvous.connect_timeout_ms;
     list.number("rendezvous.connect_timeout_ms", connect_timeout_ms, 1..=86_400_000, "milliseconds");
+    let peer_silence_ms = config.faults.peer_silence_ms;
+    list.number("faults.peer_silence_ms", peer_silence_ms, peer_silences(), "milliseconds");
     list.number("wait.spin_us", config.wait.spin_us, 0..=1_000_000, "microseconds");
     list.text("memory.page", config.memory.page, "a page size: base, 2MiB or 1GiB");
     let shm = &config.transport.shm;
@@ -133,6 +136,12 @@ pub(super) fn sample() -> Config {
     config.nodes.insert(ANY_NODE.to_owned(), Node { listen, role: Role::Prefill });
     config.channels.push(Channel { from: ANY_NODE.to_owned(), to: ANY_NODE.to_owned(), class: ClassName::Kv });
     config
+}
+
+/// Core's range, in milliseconds.
+fn peer_silences() -> RangeInclusive<u64> {
+    let whole = |silence: &Duration| u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+    whole(NodeOptions::PEER_SILENCE.start())..=whole(NodeOptions::PEER_SILENCE.end())
 }
 
 /// Core's ranges, as wide as the widest numbers here.

@@ -70,6 +70,14 @@ pub struct RendezvousConfig {
     pub connect_timeout_ms: u64,
 }
 
+/// `[faults]`: when a peer counts as gone.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultsConfig {
+    /// How long a peer's host may say nothing before its channels break, in milliseconds.
+    pub peer_silence_ms: u64,
+}
+
 /// `[wait]`: how a blocking wait waits.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -155,6 +163,12 @@ impl Default for Classes {
 impl Default for RendezvousConfig {
     fn default() -> Self {
         Self { connect_timeout_ms: 10_000 }
+    }
+}
+
+impl Default for FaultsConfig {
+    fn default() -> Self {
+        Self { peer_silence_ms: 15_000 }
     }
 }
 

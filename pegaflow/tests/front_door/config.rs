@@ -48,6 +48,8 @@ counters = 15
 fence_after_ms = 86400000
 [rendezvous]
 connect_timeout_ms = 16
+[faults]
+peer_silence_ms = 1000
 [wait]
 spin_us = 0
 [memory]

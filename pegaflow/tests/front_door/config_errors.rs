@@ -38,7 +38,7 @@ fn unknown_keys_and_sections() {
     refused(
         "[nodes.a]",
         "x.toml:1:2: unknown key `nodes`; did you mean `node`?; \
-         known here: backend, node, channel, class, rendezvous, wait, memory, transport",
+         known here: backend, node, channel, class, rendezvous, faults, wait, memory, transport",
     );
     refused(
         "[node.a]\nlisten = \"h:1\"\nrole = \"stage\"\nport = 3",
@@ -53,7 +53,7 @@ fn unknown_keys_and_sections() {
     refused(
         "[rdma]",
         "x.toml:1:2: unknown key `rdma`; did you mean `transport.rdma`?; \
-         known here: backend, node, channel, class, rendezvous, wait, memory, transport",
+         known here: backend, node, channel, class, rendezvous, faults, wait, memory, transport",
     );
     refused("[wait]\ntransfers = 3", "x.toml:2:1: unknown key `wait.transfers`; known here: spin_us");
     // The first in the file, not in the alphabet.
@@ -151,6 +151,12 @@ fn values_out_of_range() {
         "x.toml:2:17: `class.kv.message_bytes` is 65KiB: \
          expected a size, 256 to 64KiB, written as 65536, \"64KiB\" or \"1MB\"",
     );
+    for silence in [999, 3_600_001] {
+        refused(
+            &format!("[faults]\npeer_silence_ms = {silence}"),
+            &format!("x.toml:2:19: `faults.peer_silence_ms` is {silence}: expected milliseconds, 1000 to 3600000"),
+        );
+    }
     refused(
         "[rendezvous]\nconnect_timeout_ms = 0",
         "x.toml:2:22: `rendezvous.connect_timeout_ms` is 0: expected milliseconds, 1 to 86400000",

@@ -33,7 +33,7 @@ impl Listener {
             Meets::OneHost => {
                 unix::Listener::open(&options.runtime_dir, &identity.name, identity.incarnation).map(Self::Unix)
             }
-            Meets::AnyHost => tcp::Listener::open(options.listen).map(Self::Tcp),
+            Meets::AnyHost => tcp::Listener::open(options.listen, options.peer_silence).map(Self::Tcp),
         }
     }
 
@@ -61,19 +61,21 @@ impl Listener {
             }
             Err(errno) => return Err(errno.into()),
         };
-        if matches!(self, Self::Tcp(_)) {
-            tcp::tune(&socket)?;
+        if let Self::Tcp(tcp) = self {
+            tcp.tune(&socket)?;
         }
         Ok(Some(socket))
     }
-}
 
-/// Begins to connect; never blocks. Once the socket is writable, [`connected`] says what became of it. Nobody there, or
-/// too many at once, is an error to try again after a [`pause`].
-pub(crate) fn connect(way: &Way) -> io::Result<OwnedFd> {
-    match way {
-        Way::Unix(path) => unix::connect(path),
-        Way::Tcp(address) => tcp::connect(*address),
+    /// Begins to connect; never blocks. Once the socket is writable, [`connected`] says what became of it. Nobody there, or
+    /// too many at once, is an error to try again after a [`pause`].
+    pub(crate) fn connect(&self, way: &Way) -> io::Result<OwnedFd> {
+        match (self, way) {
+            (Self::Unix(_), Way::Unix(path)) => unix::connect(path),
+            (Self::Tcp(tcp), Way::Tcp(address)) => tcp.connect(*address),
+            // Refused before it is dialled, see `Way::fits`.
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 

@@ -340,8 +340,7 @@ impl State {
         let asked = VecDeque::new();
         let (next_request, unclaimed, imported, revoking) = (0, None, Vec::new(), Vec::new());
         let (left, watch) = (false, None);
-        let made =
-            Connection { stream, stage, inbox, asked, next_request, unclaimed, imported, revoking, left, watch };
+        let made = Connection { stream, stage, inbox, asked, next_request, unclaimed, imported, revoking, left, watch };
         self.connections.insert(id, made);
         Ok(id)
     }
@@ -655,7 +654,9 @@ impl State {
     fn try_dial(&mut self, at: usize) {
         let dial = &self.dials[at];
         let (channel, inbox) = (dial.channel, Arc::clone(&dial.inbox));
-        let begun = listener::connect(&dial.address.way)
+        let begun = self
+            .listener
+            .connect(&dial.address.way)
             .and_then(|socket| self.enter(socket, Stage::Connecting(channel), Some(inbox)));
         let now = Instant::now();
         let dial = &mut self.dials[at];
