@@ -15,8 +15,8 @@ use std::{
 };
 
 use pegaflow_core::{
-    BackendError, Capabilities, ChannelId, Class, Event, Node, NodeOptions, Poller, Port, State,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel},
+    BackendError, Capabilities, ChannelId, Class, DeviceEvent, Event, Node, NodeOptions, Poller, Port, State,
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
 };
 use pegaflow_shm::ShmConfig;
 use rustix::event::EventfdFlags;
@@ -56,15 +56,15 @@ impl Domain for Slow {
         self.inner.import(parcel, bytes)
     }
 
-    fn engine(&self) -> Result<Box<dyn Engine>, BackendError> {
-        self.inner.engine()
+    fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
+        self.inner.engine(reaper)
     }
 
     fn events(&self) -> Option<BorrowedFd<'_>> {
         Some(self.device.as_fd())
     }
 
-    fn attend(&self) {
+    fn attend(&self, _tell: &mut dyn FnMut(u8, DeviceEvent)) {
         rustix::io::read(&self.device, &mut [0_u8; 8]).unwrap();
         self.held.send(()).unwrap();
         self.go.lock().unwrap().recv().unwrap();
