@@ -38,10 +38,17 @@ pub(crate) struct SelfDialled<S: Subscriber> {
 
 impl<S: Subscriber> SelfDialled<S> {
     /// Connects, and makes pools of `pool_bytes` on both sides, every page touched by its owner.
+    #[allow(dead_code, reason = "not every bench takes the defaults")]
     pub(crate) fn new(domain: Arc<dyn Domain>, pool_bytes: u64, subscriber: S) -> Self {
+        Self::with(domain, pool_bytes, subscriber, false)
+    }
+
+    /// The same, with or without `NodeOptions::checksum`.
+    pub(crate) fn with(domain: Arc<dyn Domain>, pool_bytes: u64, subscriber: S, checksum: bool) -> Self {
         let runtime_dir = tempfile::tempdir().expect("a folder for the socket");
         let mut options = NodeOptions::new("bench");
         options.runtime_dir = runtime_dir.path().to_owned();
+        options.checksum = checksum;
         let node = Node::new(domain, options).expect("a node");
         let mut port = node.port(subscriber).expect("a port");
         let channel = dial(&node, &mut port);

@@ -208,6 +208,10 @@ enum pf_cause_kind
    */
   PF_CAUSE_REVOKED = 13,
   /*
+   The bytes are not the same on both sides. `first`: the first move that differs.
+   */
+  PF_CAUSE_CORRUPT = 14,
+  /*
    Something that these bindings have no name for.
    */
   PF_CAUSE_OTHER = 65535,

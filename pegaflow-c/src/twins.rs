@@ -189,6 +189,8 @@ pub enum pf_cause_kind {
     PF_CAUSE_PEER_FENCED = 12,
     /// The peer has taken the grant back; the channel lives.
     PF_CAUSE_REVOKED = 13,
+    /// The bytes are not the same on both sides. `first`: the first move that differs.
+    PF_CAUSE_CORRUPT = 14,
     /// Something that these bindings have no name for.
     PF_CAUSE_OTHER = 0xffff,
 }
@@ -617,6 +619,9 @@ impl From<Cause> for pf_cause {
             Cause::Fenced => Self::new(kind::PF_CAUSE_FENCED, 0, 0),
             Cause::PeerFenced => Self::new(kind::PF_CAUSE_PEER_FENCED, 0, 0),
             Cause::Revoked => Self::new(kind::PF_CAUSE_REVOKED, 0, 0),
+            Cause::Corrupt { position } => {
+                Self::new(kind::PF_CAUSE_CORRUPT, u32::try_from(position).unwrap_or(u32::MAX), 0)
+            }
             _ => Self::new(kind::PF_CAUSE_OTHER, 0, 0),
         }
     }

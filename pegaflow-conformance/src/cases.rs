@@ -4,6 +4,7 @@ mod aborting;
 mod after_data;
 mod back_pressure;
 mod capabilities;
+mod checking;
 mod closing;
 mod connecting;
 mod counters;
@@ -64,6 +65,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     aborting::CASES,
     fencing::CASES,
     revoking::CASES,
+    checking::CASES,
     connecting::CASES,
     closing::CASES,
     counters::CASES,

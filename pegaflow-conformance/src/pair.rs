@@ -136,6 +136,7 @@ impl Pair {
             if let Some(found) = look(self) {
                 return found;
             }
+            self.here.turn();
             assert!(begin.elapsed() < self.here.patience, "waited {:?} for {what}", self.here.patience);
         }
     }

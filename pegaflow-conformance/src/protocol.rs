@@ -15,12 +15,21 @@ pub(crate) struct Limits {
     pub(crate) counters: u32,
     /// `NodeOptions::fence_after` of every class.
     pub(crate) fence_after_ms: Option<u64>,
+    /// `NodeOptions::checksum`.
+    pub(crate) checksum: bool,
 }
 
 impl Limits {
     /// Small enough to be reached, large enough not to be in the way.
-    pub(crate) const USUAL: Self =
-        Self { transfers: 64, blocks: 4096, messages: 16, message_bytes: 1024, counters: 32, fence_after_ms: None };
+    pub(crate) const USUAL: Self = Self {
+        transfers: 64,
+        blocks: 4096,
+        messages: 16,
+        message_bytes: 1024,
+        counters: 32,
+        fence_after_ms: None,
+        checksum: false,
+    };
 
     pub(crate) fn bounds(self) -> Bounds {
         Bounds {

@@ -113,6 +113,7 @@ impl Side {
         let mut options = NodeOptions::new(name);
         options.runtime_dir = dir.to_owned();
         options.bounds = [limits.bounds(); 3];
+        options.checksum = limits.checksum;
         options.fence_after = [limits.fence_after_ms.map(Duration::from_millis); 3];
         let node = Node::new(domain, options).expect("a node in a fresh folder");
         let port = node.port(Tally::default()).expect("a port");

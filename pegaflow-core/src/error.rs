@@ -339,6 +339,12 @@ pub enum Cause {
     PeerFenced,
     /// The peer has taken the grant back before the transfer was posted whole; its channel lives.
     Revoked,
+    /// The bytes that lie at the peer are not those that lie here (`NodeOptions::checksum`). Both logs name them.
+    Corrupt {
+        /// The first move whose bytes differ, counted from 0 in the order of the batch; adjacent blocks are one move, of at
+        /// most 1 MiB.
+        position: u64,
+    },
     /// Nobody answered at the peer's address in the time given to `dial`.
     Unreachable,
     /// The peer answered and refused the channel.
@@ -379,6 +385,7 @@ impl Cause {
             Self::Fenced => "fenced",
             Self::PeerFenced => "peer_fenced",
             Self::Revoked => "revoked",
+            Self::Corrupt { .. } => "corrupt",
             Self::Unreachable => "unreachable",
             Self::Refused(_) => "refused",
             Self::Garbage(_) => "garbage",
@@ -399,6 +406,7 @@ impl fmt::Display for Cause {
             Self::Fenced => f.write_str("the channel was fenced here"),
             Self::PeerFenced => f.write_str("the peer fenced the channel"),
             Self::Revoked => f.write_str("the peer has taken the grant back"),
+            Self::Corrupt { position } => write!(f, "the bytes of move {position} are not the same on both sides"),
             Self::Unreachable => f.write_str("nobody answered at the peer's address in time"),
             Self::Refused(why) => write!(f, "the peer refused the channel: {why}"),
             Self::Garbage(place) => write!(f, "the peer wrote what no correct peer writes (place {place})"),

@@ -230,10 +230,22 @@ pub(crate) struct RemoteInner {
     pub(crate) domain: Arc<dyn Domain>,
     pub(crate) access: Access,
     pub(crate) regions: Vec<Imported>,
+    /// Length of each region.
+    pub(crate) lengths: Vec<u64>,
     pub(crate) windows: Vec<(u32, u64, u64)>,
     pub(crate) epoch: u64,
     pub(crate) usage: Arc<Usage>,
     pub(crate) upkeep: Arc<Upkeep>,
+}
+
+impl RemoteInner {
+    /// Which of the grant's regions an address lies in, and how many bytes into it.
+    pub(crate) fn place(&self, address: u64, key: u64) -> Option<(u32, u64)> {
+        let found = self.regions.iter().zip(&self.lengths).position(|(region, &bytes)| {
+            region.key == key && address.checked_sub(region.base).is_some_and(|offset| offset < bytes)
+        })?;
+        Some((u32::try_from(found).ok()?, address - self.regions[found].base))
+    }
 }
 
 impl Drop for RemoteInner {

@@ -61,6 +61,12 @@ pub struct NodeOptions {
     /// is fenced, as by [`Port::fence`](crate::Port::fence). `None`, the default, for never: a late transfer then fails no
     /// neighbour.
     pub fence_after: [Option<Duration>; 3],
+    /// For bring-up: once the bytes of a batch of this node's have landed, their sums are compared with what lies at the
+    /// peer, by the peer, before what follows them is posted and the transfer ends. One that differs ends
+    /// [`Cause::Corrupt`](crate::Cause::Corrupt), and both logs name the bytes. The peer needs no option. Off by default:
+    /// it costs reading all bytes again on both sides, a round trip between the control threads, and allocations; and
+    /// batches of a channel wait for each other. Memory that somebody changes meanwhile is taken for wrong.
+    pub checksum: bool,
 }
 
 impl NodeOptions {
@@ -78,6 +84,7 @@ impl NodeOptions {
             peer_silence: Duration::from_secs(15),
             bounds: Class::ALL.map(Bounds::of),
             fence_after: [None; 3],
+            checksum: false,
         }
     }
 
@@ -161,9 +168,10 @@ impl Node {
         }
         let identity = Identity::new(&options.name, domain.capabilities().backend)?;
         let registry = Arc::new(Registry::default());
-        let control = Control::start(&identity, &options, Arc::clone(&domain), Arc::clone(&registry))?;
         let started = |source| ConnectError::Io { what: "starting the reaper's thread".to_owned(), source };
         let upkeep = Arc::new(Upkeep::new(Reaper::start().map_err(started)?));
+        let shared = (Arc::clone(&domain), Arc::clone(&registry), Arc::clone(&upkeep));
+        let control = Control::start(&identity, &options, shared)?;
         let life = begin_life(&options.name, domain.capabilities().meets);
         let next_channel = AtomicU32::new(1);
         Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, upkeep, life, next_channel })))
@@ -334,6 +342,7 @@ impl Node {
             domain: Arc::clone(&self.0.domain),
             access: Access { write: blob.access.0, read: blob.access.1 },
             regions,
+            lengths: blob.regions,
             windows: blob.windows,
             epoch: blob.epoch,
             usage,
@@ -379,6 +388,10 @@ impl Node {
             return Err(ApiMisuse::WrongNode("the remote side"));
         }
         let capabilities = self.capabilities();
+        if self.0.options.checksum && here.0.iter().any(|window| window.region.0.kind() != Kind::Host) {
+            let what = "check the bytes of device memory: turn `checksum` off";
+            return Err(ApiMisuse::Unsupported { backend: capabilities.backend, what });
+        }
         let can = match op {
             Op::Write => capabilities.write,
             Op::Read => capabilities.read,

@@ -75,6 +75,14 @@ pub(crate) struct PlanInner {
 }
 
 impl PlanInner {
+    /// The sum of bytes on this side that a move of the plan names.
+    pub(crate) fn sum(&self, address: u64, bytes: u64) -> Option<u32> {
+        let inside =
+            |region: &&Region| address.checked_sub(region.0.base()).is_some_and(|offset| offset < region.bytes());
+        let region = self.regions.iter().find(inside)?;
+        region.0.sum(address - region.0.base(), bytes)
+    }
+
     /// This side's memory.
     pub(crate) fn regions(&self) -> &[Region] {
         &self.regions

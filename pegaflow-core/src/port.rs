@@ -1,6 +1,7 @@
 //! A port: the data half of the contract, one thread's handle to its channels.
 
 mod channel;
+mod checking;
 mod ids_ring;
 mod messages;
 mod poller;

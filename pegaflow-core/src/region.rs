@@ -178,6 +178,16 @@ impl RegionInner {
         self.mapping.bytes()
     }
 
+    /// The sum of some of its bytes as they are now; `None` where they lie outside, or in an accelerator.
+    pub(crate) fn sum(&self, offset: u64, bytes: u64) -> Option<u32> {
+        let inside = offset.checked_add(bytes).is_some_and(|end| end <= self.bytes());
+        (inside && self.kind == Kind::Host).then(|| self.mapping.sum(offset, bytes))
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Whether a peer at the end of another connection has imported it.
     pub(crate) fn has_other_importers(&self, than: ConnectionId) -> bool {
         self.importers().iter().any(|one| *one != than)
@@ -218,13 +228,15 @@ impl Drop for RegionInner {
 pub(crate) struct Imported {
     pub(crate) region: Arc<RegionInner>,
     pub(crate) epoch: u64,
+    /// Which of the grant's regions it is.
+    pub(crate) place: usize,
     connection: ConnectionId,
 }
 
 impl Imported {
-    pub(crate) fn new(region: Arc<RegionInner>, epoch: u64, connection: ConnectionId) -> Self {
+    pub(crate) fn new(region: Arc<RegionInner>, (epoch, place): (u64, usize), connection: ConnectionId) -> Self {
         region.importers().push(connection);
-        Self { region, epoch, connection }
+        Self { region, epoch, place, connection }
     }
 }
 

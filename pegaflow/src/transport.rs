@@ -102,6 +102,7 @@ fn ucx() -> Opened {
 pub(crate) fn node_options(config: &Config, name: &str, ip: IpAddr) -> NodeOptions {
     let mut options = NodeOptions::new(name);
     options.listen = (ip, 0).into();
+    options.checksum = config.faults.checksum;
     options.peer_silence = Duration::from_millis(config.faults.peer_silence_ms);
     if let Some(path) = config.transport.shm.runtime_dir.given() {
         options.runtime_dir = path.as_path().to_owned();

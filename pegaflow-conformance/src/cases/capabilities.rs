@@ -162,7 +162,15 @@ fn copies_in_poll(context: &Context) {
 /// Limit `max_channels`: so many, and the next is refused; one that ends makes room.
 fn channels(context: &Context) {
     let dir = tempfile::tempdir().expect("a folder");
-    let small = Limits { transfers: 1, blocks: 1, messages: 1, message_bytes: 256, counters: 1, fence_after_ms: None };
+    let small = Limits {
+        transfers: 1,
+        blocks: 1,
+        messages: 1,
+        message_bytes: 256,
+        counters: 1,
+        fence_after_ms: None,
+        checksum: false,
+    };
     let silent = Side::open(context.backend, "silent", dir.path(), small);
     let mut side = Side::open(context.backend, "caller", dir.path(), small);
     let address = silent.node().address();

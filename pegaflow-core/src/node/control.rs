@@ -2,6 +2,7 @@
 //!
 //! It owns every connection alone. Ports and other threads ask by command; it answers by notes in a port's inbox.
 
+mod check;
 mod frame;
 mod listener;
 mod stream;
@@ -22,7 +23,7 @@ use std::{
 
 use rustix::event::EventfdFlags;
 
-pub(crate) use frame::{Frame, IMPORT_BATCH, VERSIONS};
+pub(crate) use frame::{Frame, IMPORT_BATCH, MAX_PIECES, Piece, VERSIONS};
 pub(crate) use thread::ConnectionId;
 
 use super::{
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     Cause, ChannelId, Class, ConnectError,
     backend::{Domain, Parcel},
+    upkeep::Upkeep,
 };
 
 /// Who this node is.
@@ -160,14 +162,13 @@ impl Control {
     pub(crate) fn start(
         identity: &Identity,
         options: &NodeOptions,
-        domain: Arc<dyn Domain>,
-        registry: Arc<Registry>,
+        (domain, registry, upkeep): (Arc<dyn Domain>, Arc<Registry>, Arc<Upkeep>),
     ) -> Result<Self, ConnectError> {
         let failed = |what: &str, source: io::Error| ConnectError::Io { what: what.to_owned(), source };
         let listener = listener::Listener::open(domain.capabilities().meets, identity, options)?;
         let address = Address::new(identity, listener.way());
         let mailbox = Arc::new(Mailbox::new().map_err(|source| failed("eventfd", source))?);
-        let state = thread::State::new(identity.clone(), listener, Arc::clone(&mailbox), domain, registry)
+        let state = thread::State::new(identity.clone(), listener, Arc::clone(&mailbox), (domain, registry, upkeep))
             .map_err(|source| failed("epoll", source))?;
         let thread = std::thread::Builder::new()
             .name("pegaflow-ctl".to_owned())

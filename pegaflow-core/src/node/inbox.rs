@@ -40,6 +40,8 @@ pub(crate) enum Note {
     Revoked { connection: ConnectionId, epoch: u64 },
     /// The peer of a channel that has ended here has taken its end down, or is dead.
     Left { connection: ConnectionId },
+    /// The peer has compared the sums of a transfer: the first piece that is wrong, if any.
+    Checked { connection: ConnectionId, request: u32, wrong: Option<u32> },
     /// The device has said something: see [`Inbox::news`].
     Device,
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    checking::{Check, withheld},
     ids_ring::IdsRing,
     messages::{Held, Outgoing},
     revokes::Revokes,
@@ -18,6 +19,7 @@ use crate::{
     counter::CounterPool,
     node::control::ConnectionId,
     observe::{Accepted, Ended, On},
+    plan::PlanInner,
     run::{Follow, Run},
 };
 
@@ -34,7 +36,9 @@ pub(crate) struct Channel {
     pub(crate) revokes: Revokes,
     /// The peer's epochs that are used no more, as it has asked.
     pub(crate) given_back: Vec<u64>,
-    fence_after: Option<Duration>,
+    how: How,
+    /// The peer was asked about sums, and has not answered.
+    pub(crate) asking: bool,
     /// The state to end in, once all that the peer sent before is handed out.
     pub(crate) ending: Option<State>,
     /// Whether the engine may be given runs: the peer has joined.
@@ -60,6 +64,13 @@ pub(crate) struct Channel {
     pub(crate) serial: u32,
 }
 
+/// What the node's options say of its channels.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) fence_after: Option<Duration>,
+    pub(crate) checksum: bool,
+}
+
 /// What is still to come once a channel is broken or closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
@@ -80,7 +91,7 @@ pub(crate) struct Peer {
 
 impl Channel {
     /// `serial` is where the last channel on this link left off.
-    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds, fence_after: Option<Duration>, serial: u32) -> Self {
+    pub(crate) fn new(id: ChannelId, class: Class, bounds: Bounds, how: How, serial: u32) -> Self {
         let now = Instant::now();
         let count = bounds.transfers as usize;
         #[expect(clippy::cast_possible_truncation, reason = "at most 65536 transfers: the last slot is 65535")]
@@ -93,7 +104,8 @@ impl Channel {
             end: End { closed: false, left: true },
             revokes: Revokes::default(),
             given_back: Vec::new(),
-            fence_after,
+            how,
+            asking: false,
             ending: None,
             may_post: false,
             closing: false,
@@ -191,6 +203,9 @@ impl Channel {
             transfer.ids = Some(ids);
             transfer.blocks = blocks;
             transfer.uses_grant = true;
+            if self.how.checksum {
+                transfer.check = Check::Wanted;
+            }
         }
         Ok((submitted, accepted))
     }
@@ -260,7 +275,16 @@ impl Channel {
         let ids = self.ids.ids(transfer.ids.unwrap_or_default());
         let cookie = TransferId { channel: self.id.index, slot, generation: transfer.generation }.to_cookie();
         let plan = transfer.plan.as_ref().map(|plan| &*plan.0);
+        let follow = withheld(follow, transfer.check);
         Run::new(plan, transfer.planes.clone(), ids, transfer.cursor, follow, cookie)
+    }
+
+    pub(crate) fn plan_of(&self, slot: u16) -> Option<&PlanInner> {
+        self.transfers[usize::from(slot)].plan.as_ref().map(|plan| &*plan.0)
+    }
+
+    pub(crate) fn generation_of(&self, slot: u16) -> u32 {
+        self.transfers[usize::from(slot)].generation
     }
 
     pub(crate) fn transfer(&mut self, slot: u16) -> &mut Transfer {
@@ -339,7 +363,11 @@ impl Channel {
 
     /// Whether something is to be posted.
     pub(crate) fn has_work(&self) -> bool {
-        self.may_post && (!self.queue.is_empty() || !self.aborts.is_empty())
+        let waits = self.queue.front().is_some_and(|&slot| {
+            let check = self.transfers[usize::from(slot)].check;
+            matches!(check, Check::Asked(_)) || (check == Check::Posted && self.asking)
+        });
+        self.may_post && ((!self.queue.is_empty() && !waits) || !self.aborts.is_empty())
     }
 
     /// The slot of a transfer that is in flight.
@@ -366,7 +394,7 @@ impl Channel {
         self.ended.push_back(slot);
         if transfer.quiet() {
             self.leave_grant(slot);
-        } else if let Some(after) = self.fence_after {
+        } else if let Some(after) = self.how.fence_after {
             transfer.fence_at = now.checked_add(after);
         }
         let transfer = &self.transfers[usize::from(slot)];

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use super::{Port, channel::Channel, taking_back::outlive};
+use super::{Port, channel::Channel, checking::Check, taking_back::outlive};
 use crate::{
     ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Grant, Link, MemoryError, Outcome,
     Revoking, Slot, State, Submitted, Subscriber, TransferId,
@@ -165,9 +165,16 @@ impl<S: Subscriber> Poller<S> {
             }
             channel.abort_posted();
         }
-        while let Some(&slot) = channel.queue.front()
+        while let Some(channel) = self.channels[link.index()].as_deref_mut()
+            && let Some(&slot) = channel.queue.front()
             && channel.may_post
         {
+            if channel.transfer(slot).check != Check::None && !self.check(link, slot) {
+                return;
+            }
+            let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+                return;
+            };
             let posted_at = channel.transfer(slot).posted_at.unwrap_or_else(Instant::now);
             let mut run = channel.run(slot);
             // SAFETY: every range that the run yields was checked when its plan was made and its ids when the batch
@@ -184,6 +191,10 @@ impl<S: Subscriber> Poller<S> {
             transfer.cursor = cursor;
             if posted == Posted::Part {
                 return;
+            }
+            if channel.transfer(slot).check == Check::Wanted {
+                channel.transfer(slot).check = Check::Posted;
+                continue;
             }
             if follows {
                 channel.transfer(slot).posted_parts += 1;

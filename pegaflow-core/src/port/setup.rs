@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    channel::{Channel, Peer},
+    channel::{Channel, How, Peer},
     messages::Outgoing,
     poller::Poller,
 };
@@ -61,9 +61,10 @@ impl<S: Subscriber> Poller<S> {
             .ok_or(ConnectError::TooManyChannels { channels: count })?;
         let id = ChannelId { index, serial: self.node.next_channel() };
         let bounds = *self.node.options.bounds(class);
-        let fence_after = self.node.options.fence_after[class as usize];
+        let options = &self.node.options;
+        let how = How { fence_after: options.fence_after[class as usize], checksum: options.checksum };
         let parcel = self.engine.open(id.link(), class, &bounds)?.check(capabilities);
-        let made = Channel::new(id, class, bounds, fence_after, self.serials[usize::from(index)]);
+        let made = Channel::new(id, class, bounds, how, self.serials[usize::from(index)]);
         self.channels[usize::from(index)] = Some(Box::new(made));
         self.active.push(index);
         match parcel {
@@ -121,6 +122,7 @@ impl<S: Subscriber> Poller<S> {
                     }
                 }
                 Note::Left { connection } => self.peer_left(connection),
+                Note::Checked { connection, request, wrong } => self.checked(connection, request, wrong),
                 Note::Device => self.has_device_news = true,
             }
         }

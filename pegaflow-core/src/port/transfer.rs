@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Instant};
 
-use super::{ids_ring, messages::Waiting};
+use super::{checking::Check, ids_ring, messages::Waiting};
 use crate::{CounterId, Outcome, Plan, run::Cursor};
 
 /// A slot of a channel's fixed table.
@@ -28,6 +28,8 @@ pub(crate) struct Transfer {
     pub(crate) uses_grant: bool,
     /// The receiver waits for its count, and is to be told that none comes.
     pub(crate) to_abort: bool,
+    /// Whether its bytes are compared before what follows them.
+    pub(crate) check: Check,
     /// When the channel is fenced, should it not be quiet by then.
     pub(crate) fence_at: Option<Instant>,
 }
@@ -76,6 +78,7 @@ impl Transfer {
             posted_at: None,
             uses_grant: false,
             to_abort: false,
+            check: Check::None,
             fence_at: None,
         }
     }

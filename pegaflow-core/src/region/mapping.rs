@@ -150,6 +150,22 @@ impl Mapping {
         unsafe { ptr::copy_nonoverlapping(at, to.as_mut_ptr(), to.len()) };
     }
 
+    /// CRC-32 of a range that the caller has checked.
+    pub(crate) fn sum(&self, offset: u64, bytes: u64) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        let mut buffer = [0_u8; 16 << 10];
+        let (mut at, end) = (offset, offset + bytes);
+        while at < end {
+            #[expect(clippy::cast_possible_truncation, reason = "at most the buffer's length")]
+            let count = (end - at).min(buffer.len() as u64) as usize;
+            // Copied out first: a peer may write it meanwhile.
+            self.read(at, &mut buffer[..count]);
+            sum.update(&buffer[..count]);
+            at += count as u64;
+        }
+        sum.finalize()
+    }
+
     fn at(&self, offset: u64, length: usize) -> *mut u8 {
         assert!(offset.checked_add(length as u64).is_some_and(|end| end <= self.bytes), "range checked by the caller");
         #[expect(clippy::cast_possible_truncation, reason = "below the length of a mapping, which is a usize")]

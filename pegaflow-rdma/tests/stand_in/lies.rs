@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = tests!["lies":
     lost_immediate,
     completion_before_the_source_was_read,
     long_write_displaced,
+    long_write_displaced_and_checked,
     lost_event,
 ];
 
@@ -48,6 +49,11 @@ fn completion_before_the_source_was_read() {
 
 fn long_write_displaced() {
     seen(&[("displaced_over", 65_536)], "sizes_and_unaligned_offsets", "at the peer is not what was written");
+}
+
+/// The integrity mode says it of itself, where the case above compares the memory.
+fn long_write_displaced_and_checked() {
+    seen(&[("displaced_over", 1024)], "checked_batches_end_as_others_do", "Corrupt");
 }
 
 fn lost_event() {

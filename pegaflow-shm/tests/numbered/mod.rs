@@ -112,6 +112,11 @@ impl Domain for Numbered {
         self.inner.import(self.kept.take(parcel)?, bytes)
     }
 
+    unsafe fn swap(&self, key: LocalKey, memory: &Memory<'_>) -> Result<(), BackendError> {
+        // SAFETY: the caller's word, passed on.
+        unsafe { self.inner.swap(key, memory) }
+    }
+
     fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {
         Ok(Box::new(NumberedEngine { inner: self.inner.engine(reaper)?, kept: self.kept.clone(), send: self.send }))
     }

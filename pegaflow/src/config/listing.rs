@@ -64,6 +64,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     list.number("rendezvous.connect_timeout_ms", connect_timeout_ms, 1..=86_400_000, "milliseconds");
     let peer_silence_ms = config.faults.peer_silence_ms;
     list.number("faults.peer_silence_ms", peer_silence_ms, peer_silences(), "milliseconds");
+    list.text("faults.checksum", config.faults.checksum, "true or false");
     list.number("wait.spin_us", config.wait.spin_us, 0..=1_000_000, "microseconds");
     list.text("memory.page", config.memory.page, "a page size: base, 2MiB or 1GiB");
     let shm = &config.transport.shm;

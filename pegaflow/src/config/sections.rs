@@ -76,6 +76,8 @@ pub struct RendezvousConfig {
 pub struct FaultsConfig {
     /// How long a peer's host may say nothing before its channels break, in milliseconds.
     pub peer_silence_ms: u64,
+    /// Whether each batch of this node is compared with what lies at the peer before it ends.
+    pub checksum: bool,
 }
 
 /// `[wait]`: how a blocking wait waits.
@@ -168,7 +170,7 @@ impl Default for RendezvousConfig {
 
 impl Default for FaultsConfig {
     fn default() -> Self {
-        Self { peer_silence_ms: 15_000 }
+        Self { peer_silence_ms: 15_000, checksum: false }
     }
 }
 

@@ -50,6 +50,7 @@ fence_after_ms = 86400000
 connect_timeout_ms = 16
 [faults]
 peer_silence_ms = 1000
+checksum = true
 [wait]
 spin_us = 0
 [memory]

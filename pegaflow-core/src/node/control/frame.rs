@@ -15,8 +15,20 @@ pub(crate) const MAX_BODY: usize = 128 << 10;
 pub(crate) const HEADER: usize = 6;
 /// Most regions in one answer to an import.
 pub(crate) const IMPORT_BATCH: usize = 16;
+/// Most pieces of one check: 20 bytes each.
+pub(crate) const MAX_PIECES: usize = 4096;
 /// Most descriptors of a frame.
 pub(crate) const MAX_FILES: usize = IMPORT_BATCH * Parcel::MAX_FILES;
+
+/// Contiguous bytes of a granted region, and their sum (CRC-32).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Which of the grant's regions.
+    pub(crate) region: u32,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u32,
+    pub(crate) sum: u32,
+}
 
 #[derive(Debug)]
 pub(crate) enum Frame {
@@ -42,6 +54,10 @@ pub(crate) enum Frame {
     Revoked { epoch: u64 },
     /// Either: the channel is fenced here.
     Fence,
+    /// Whoever has moved bytes: these are the sums of what lies in the granted regions now.
+    Check { request: u32, epoch: u64, pieces: Vec<Piece> },
+    /// Owner: they are; or the first piece whose bytes have another sum, or that is not granted.
+    Checked { request: u32, wrong: Option<u32> },
 }
 
 impl Frame {
@@ -92,6 +108,17 @@ impl Frame {
                 10
             }
             Self::Fence => 11,
+            Self::Check { request, epoch, pieces } => {
+                to.u32(request).u64(epoch).u32(narrow(pieces.len()));
+                for Piece { region, offset, bytes, sum } in pieces {
+                    to.u32(region).u64(offset).u32(bytes).u32(sum);
+                }
+                12
+            }
+            Self::Checked { request, wrong } => {
+                to.u32(request).u8(u8::from(wrong.is_some())).u32(wrong.unwrap_or(0));
+                13
+            }
         };
         let mut bytes = to.0;
         let body = narrow(bytes.len() - HEADER).to_le_bytes();
@@ -134,6 +161,21 @@ impl Frame {
             9 => Self::Revoke { epoch: from.u64()? },
             10 => Self::Revoked { epoch: from.u64()? },
             11 => Self::Fence,
+            12 => {
+                let (request, epoch, count) = (from.u32()?, from.u64()?, from.u32()? as usize);
+                if count > MAX_PIECES {
+                    return from.fail("more pieces than are ever checked");
+                }
+                let piece = |from: &mut Reader<'_>| {
+                    Ok(Piece { region: from.u32()?, offset: from.u64()?, bytes: from.u32()?, sum: from.u32()? })
+                };
+                let pieces = (0..count).map(|_| piece(&mut from)).collect::<Result<_, WireError>>()?;
+                Self::Check { request, epoch, pieces }
+            }
+            13 => {
+                let (request, is_wrong, wrong) = (from.u32()?, from.u8()? != 0, from.u32()?);
+                Self::Checked { request, wrong: is_wrong.then_some(wrong) }
+            }
             _ => return from.fail("no kind of frame"),
         };
         from.end()?;
@@ -246,7 +288,7 @@ mod tests {
                     (random >> 56) as u8
                 })
                 .collect();
-            let _ = Frame::decode((round % 14) as u8, Parcel { bytes, files: Vec::new() });
+            let _ = Frame::decode((round % 16) as u8, Parcel { bytes, files: Vec::new() });
         }
     }
 }

@@ -14,7 +14,7 @@ use rustix::event::{
 };
 
 use super::{
-    Command, Fetched, Frame, GARBAGE_ON_CONTROL, IMPORT_BATCH, Identity, Mailbox, VERSIONS,
+    Command, Fetched, Frame, GARBAGE_ON_CONTROL, IMPORT_BATCH, Identity, Mailbox, VERSIONS, check,
     listener::{self, Listener},
     stream::{Fault, Stream},
 };
@@ -29,6 +29,7 @@ use crate::{
         registry::Registry,
     },
     region::{Imported, RegionInner},
+    upkeep::Upkeep,
     usage::InUse,
 };
 
@@ -69,6 +70,8 @@ struct Connection {
     left: bool,
     /// Tells of the peer's death, where it is watched.
     watch: Option<Arc<Watch>>,
+    /// The last question about sums that is not answered: this side's, and the peer's.
+    checks: (Option<u32>, Option<u32>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +132,7 @@ pub(crate) struct State {
     meets: Meets,
     domain: Arc<dyn Domain>,
     registry: Arc<Registry>,
+    upkeep: Arc<Upkeep>,
     epoll: OwnedFd,
     connections: HashMap<ConnectionId, Connection>,
     next_connection: u64,
@@ -144,8 +148,7 @@ impl State {
         identity: Identity,
         listener: Listener,
         mailbox: Arc<Mailbox>,
-        domain: Arc<dyn Domain>,
-        registry: Arc<Registry>,
+        (domain, registry, upkeep): (Arc<dyn Domain>, Arc<Registry>, Arc<Upkeep>),
     ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, listener.fd(), EventData::new_u64(LISTENER), EventFlags::IN)?;
@@ -161,6 +164,7 @@ impl State {
             meets: domain.capabilities().meets,
             domain,
             registry,
+            upkeep,
             epoll,
             connections: HashMap::new(),
             next_connection: FIRST_CONNECTION,
@@ -234,8 +238,11 @@ impl State {
                 if let Some(known) = self.connections.get_mut(&connection)
                     && known.is_open()
                 {
-                    if matches!(frame, Frame::Welcome { .. }) {
-                        known.stage = Stage::Met;
+                    match frame {
+                        Frame::Welcome { .. } => known.stage = Stage::Met,
+                        Frame::Check { request, .. } => known.checks.0 = Some(request),
+                        Frame::Checked { .. } => known.checks.1 = None,
+                        _ => {}
                     }
                     self.send(connection, frame);
                 }
@@ -339,8 +346,20 @@ impl State {
         let stream = Stream::new(socket, self.meets);
         let asked = VecDeque::new();
         let (next_request, unclaimed, imported, revoking) = (0, None, Vec::new(), Vec::new());
-        let (left, watch) = (false, None);
-        let made = Connection { stream, stage, inbox, asked, next_request, unclaimed, imported, revoking, left, watch };
+        let (left, watch, checks) = (false, None, (None, None));
+        let made = Connection {
+            stream,
+            stage,
+            inbox,
+            asked,
+            next_request,
+            unclaimed,
+            imported,
+            revoking,
+            left,
+            watch,
+            checks,
+        };
         self.connections.insert(id, made);
         Ok(id)
     }
@@ -571,6 +590,29 @@ impl State {
                 Ok(())
             }
             (Frame::Fence, Stage::Met) => Err(Cause::PeerFenced),
+            (Frame::Check { request, epoch, pieces }, Stage::Met) => {
+                // One at a time: who asks more than that fills this side's queue.
+                if known.checks.1.replace(request).is_some() {
+                    return Err(GARBAGE_ON_CONTROL);
+                }
+                let of_grant = known.imported.iter().filter(|one| one.epoch == epoch);
+                let regions: Vec<_> = of_grant.map(|one| (one.place, Arc::clone(&one.region))).collect();
+                let (node, mailbox) = (self.identity.name.clone(), Arc::clone(&self.mailbox));
+                self.upkeep.reaper.take(move || {
+                    let wrong = check::first_wrong(&regions, &pieces, &node);
+                    mailbox.put(Command::Send { connection: id, frame: Frame::Checked { request, wrong } });
+                });
+                Ok(())
+            }
+            (Frame::Checked { request, wrong }, Stage::Met) => {
+                if known.checks.0.take() != Some(request) {
+                    return Err(GARBAGE_ON_CONTROL);
+                }
+                if let Some(inbox) = &known.inbox {
+                    inbox.put(Note::Checked { connection: id, request, wrong });
+                }
+                Ok(())
+            }
             (Frame::Granted { request, parcels }, Stage::Met) => known.answer(request, Ok(parcels)),
             (Frame::Denied { request, why }, Stage::Met) => known.answer(request, Err(why)),
             _ => Err(GARBAGE_ON_CONTROL),
@@ -606,9 +648,9 @@ impl State {
         };
         let parcels = regions.iter().map(export).collect::<Result<_, _>>()?;
         if let Some(known) = self.connections.get_mut(&id) {
-            for region in regions {
-                if !known.imported.iter().any(|other| other.epoch == epoch && Arc::ptr_eq(&other.region, &region)) {
-                    known.imported.push(Imported::new(region, epoch, id));
+            for (place, region) in (first..).zip(regions) {
+                if !known.imported.iter().any(|other| (other.epoch, other.place) == (epoch, place)) {
+                    known.imported.push(Imported::new(region, (epoch, place), id));
                 }
             }
         }

@@ -1,0 +1,140 @@
+//! The integrity mode, `NodeOptions::checksum`: between the bytes of a batch and what follows them, the peer compares sums.
+//!
+//! A batch is posted without what follows it. Once its bytes have landed, the sums of what lies here go to the peer's
+//! control thread, so many moves at a time; when all were found to be the same there, what follows is posted. Meanwhile the
+//! batch stands at the head of its channel's queue: nothing overtakes it.
+
+use super::{channel::Channel, poller::Poller};
+use crate::{
+    Cause, Link, Outcome, Subscriber,
+    node::control::{Command, ConnectionId, Frame, MAX_PIECES, Piece},
+    run::{Cursor, Follow, Run},
+};
+
+/// Most bytes of a piece, and of a question: what a poll sums at most.
+const PIECE_BYTES: u64 = 1 << 20;
+const QUESTION_BYTES: u64 = 64 << 20;
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Not to be checked, or found to be right.
+    None,
+    /// Bytes are being posted.
+    Wanted,
+    /// All bytes are posted.
+    Posted,
+    /// The peer was asked of the moves before this place.
+    Asked(Cursor),
+}
+
+impl<S: Subscriber> Poller<S> {
+    /// What is to be done with the batch at the head of a queue, before it is given to the engine; `false` where it waits.
+    pub(super) fn check(&mut self, link: Link, slot: u16) -> bool {
+        let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+            return false;
+        };
+        let (check, quiet) = (channel.transfer(slot).check, channel.transfer(slot).quiet());
+        match check {
+            Check::None | Check::Wanted => true,
+            // A question is answered before the next, also where whoever it was for has ended meanwhile.
+            Check::Posted if quiet && !channel.asking => {
+                let frame = channel.question(slot, Cursor::default());
+                self.ask(link, slot, frame)
+            }
+            Check::Posted | Check::Asked(_) => false,
+        }
+    }
+
+    /// Sends a question; without one there is nothing more to ask, and the batch goes on.
+    fn ask(&mut self, link: Link, slot: u16, frame: Option<(Frame, Cursor)>) -> bool {
+        let Some(channel) = self.channels[link.index()].as_deref_mut() else {
+            return false;
+        };
+        let Some((frame, next)) = frame else {
+            channel.transfer(slot).check = Check::None;
+            return true;
+        };
+        channel.transfer(slot).check = Check::Asked(next);
+        channel.asking = true;
+        if let Some(connection) = channel.connection {
+            self.node.control.command(Command::Send { connection, frame });
+        }
+        false
+    }
+
+    /// The peer has answered.
+    pub(super) fn checked(&mut self, connection: ConnectionId, request: u32, wrong: Option<u32>) {
+        let Some(channel) = self.by_connection(connection) else {
+            return;
+        };
+        channel.asking = false;
+        let link = channel.id.link();
+        let Some(&slot) = channel.queue.front() else {
+            return;
+        };
+        let transfer = channel.transfer(slot);
+        // One that was withdrawn meanwhile is not asked for any more.
+        let (Check::Asked(next), true) = (transfer.check, transfer.generation == request) else {
+            return;
+        };
+        match wrong {
+            None => {
+                let frame = channel.question(slot, next);
+                self.ask(link, slot, frame);
+            }
+            Some(wrong) => {
+                let position = channel.position_of(slot, next, wrong);
+                let (tag, on) = (channel.transfer(slot).tag, channel.id);
+                tracing::error!(%on, tag, position, "the bytes at the peer are not those that lie here");
+                self.end(link, slot, Outcome::Failed(Cause::Corrupt { position }), std::time::Instant::now());
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// The moves of a transfer from a place on.
+    fn moves(&self, slot: u16, from: Cursor) -> Run<'_> {
+        let mut run = self.run(slot);
+        run.seek(from);
+        run
+    }
+
+    /// The sums of the moves from a place on, as many as fit one question, and the place after them; `None` after the last.
+    fn question(&self, slot: u16, from: Cursor) -> Option<(Frame, Cursor)> {
+        let plan = self.plan_of(slot)?;
+        let mut run = self.moves(slot, from);
+        let (mut pieces, mut sum) = (Vec::new(), 0);
+        while pieces.len() < MAX_PIECES
+            && sum < QUESTION_BYTES
+            && let Some(one) = run.next_move(PIECE_BYTES)
+        {
+            let (region, offset) = plan.remote.0.place(one.there, one.there_key)?;
+            let bytes = u32::try_from(one.bytes).ok()?;
+            pieces.push(Piece { region, offset, bytes, sum: plan.sum(one.here, one.bytes)? });
+            sum += one.bytes;
+        }
+        let request = self.generation_of(slot);
+        let frame = Frame::Check { request, epoch: plan.remote.epoch(), pieces };
+        (run.cursor() != from).then_some((frame, run.cursor()))
+    }
+
+    /// Which move of a transfer the `wrong`th of the last question was.
+    fn position_of(&self, slot: u16, next: Cursor, wrong: u32) -> u64 {
+        // The question began so many moves before `next` as it had pieces: walked again, since nothing was kept.
+        let mut from = Cursor::default();
+        while let Some((Frame::Check { .. }, after)) = self.question(slot, from) {
+            if after == next {
+                break;
+            }
+            from = after;
+        }
+        from.moves() + u64::from(wrong)
+    }
+}
+
+/// What follows, where it is withheld.
+pub(super) fn withheld<'a>(follow: Follow<'a>, check: Check) -> Follow<'a> {
+    if check == Check::Wanted { Follow::Nothing } else { follow }
+}
