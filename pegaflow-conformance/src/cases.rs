@@ -21,6 +21,8 @@ mod steady;
 
 pub(crate) use steady::dawdle;
 
+use std::panic::Location;
+
 use crate::{pair::Context, placement::Placement};
 
 /// One case: a name that says what is held, and a function that fails where it is not.
@@ -28,27 +30,43 @@ use crate::{pair::Context, placement::Placement};
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     places: &'static [Placement],
+    /// The file that it stands in.
+    file: &'static str,
     pub(crate) run: fn(&Context),
 }
 
 impl Case {
-    /// A case that is run with its peer in this process, and again with it in another.
+    /// A case that is run with its peer in this process, and again with it in another, of this host and of another one.
+    #[track_caller]
     const fn both(name: &'static str, run: fn(&Context)) -> Self {
-        Self { name, places: &[Placement::OneProcess, Placement::TwoProcesses], run }
+        Self::at(&[Placement::OneProcess, Placement::TwoProcesses, Placement::TwoHosts], name, run)
     }
 
     /// A case that needs no peer, or only one in this process.
+    #[track_caller]
     const fn alone(name: &'static str, run: fn(&Context)) -> Self {
-        Self { name, places: &[Placement::OneProcess], run }
+        Self::at(&[Placement::OneProcess], name, run)
     }
 
     /// A case whose peer is stopped or killed.
+    #[track_caller]
     const fn apart(name: &'static str, run: fn(&Context)) -> Self {
-        Self { name, places: &[Placement::TwoProcesses], run }
+        Self::at(&[Placement::TwoProcesses, Placement::TwoHosts], name, run)
+    }
+
+    #[track_caller]
+    const fn at(places: &'static [Placement], name: &'static str, run: fn(&Context)) -> Self {
+        Self { name, places, file: Location::caller().file(), run }
     }
 
     pub(crate) fn places(&self) -> &'static [Placement] {
         self.places
+    }
+
+    /// What it is about: the name of the file that it stands in.
+    pub(crate) fn theme(&self) -> &'static str {
+        let name = self.file.rsplit('/').next().unwrap_or(self.file);
+        name.strip_suffix(".rs").unwrap_or(name)
     }
 }
 

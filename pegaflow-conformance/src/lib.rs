@@ -18,6 +18,11 @@
 //! (the test binary started again). The peer is an *agent* with a node and a port of its own that does what it is told.
 //! A backend that meets its peer only in its own process says so ([`Backend::in_one_process_only`]).
 //!
+//! Across two hosts the cases whose peer is a process are run a third time, as `BACKEND::two_hosts::NAME`. On one host
+//! the binary serves agents (`PEGAFLOW_SERVE_AGENTS`): whoever reaches it may start some, so it belongs on a network of
+//! the test's own. On the other it is told where they are (`PEGAFLOW_AGENTS`). Both say where their nodes listen
+//! (`PEGAFLOW_LISTEN`). Without these variables nothing of it is listed.
+//!
 //! [`holds`] runs one case by its name, so that a backend broken on purpose can be shown red.
 //!
 //! | variable | meaning | default |
@@ -25,11 +30,16 @@
 //! | `PEGAFLOW_REQUIRE` | backends, by comma, that must be there: absence is a failure | none: absence is shown as *ignored* |
 //! | `PEGAFLOW_SEED` | the seed of the random cases | a new one; printed |
 //! | `PEGAFLOW_SECONDS` | how long the cases that watch memory do so | 2 |
+//! | `PEGAFLOW_THEMES` | themes, by comma, whose cases alone are listed; a theme is a file of `src/cases` | all |
+//! | `PEGAFLOW_SERVE_AGENTS` | address and port: run no case, serve agents there until ended | unset |
+//! | `PEGAFLOW_AGENTS` | address and port of the other host's server: list the cases across two hosts | unset |
+//! | `PEGAFLOW_LISTEN` | the IP address of this host at which its nodes listen, where they meet over TCP | 127.0.0.1 |
 //!
 //! The library installs a counting global allocator: a test binary that links it can have no other.
 
 mod agent;
 mod cases;
+mod far;
 mod list;
 mod one;
 mod pair;
@@ -83,8 +93,16 @@ pub fn main(backend: Backend) -> ExitCode {
     if placement::is_agent() {
         return placement::run_agent(backend);
     }
+    if let Ok(at) = std::env::var(far::SERVE) {
+        return far::serve(&at);
+    }
     sys::raise_descriptor_limit();
     let arguments = libtest_mimic::Arguments::from_args();
-    let require = std::env::var("PEGAFLOW_REQUIRE").unwrap_or_default();
-    libtest_mimic::run(&arguments, list::trials(backend, &require)).exit_code()
+    match list::trials(backend, &list::Wish::from_environment()) {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
 }

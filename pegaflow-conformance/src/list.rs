@@ -1,13 +1,20 @@
 //! The list of cases, and what becomes of it where the backend is not there.
 
+use std::collections::BTreeSet;
+
 use libtest_mimic::{Completion, Failed, Trial};
+use pegaflow_core::Meets;
 
 use crate::{
     Backend,
     cases::{CASES, Case},
+    far,
     pair::Context,
     placement::Placement,
 };
+
+/// Names the themes whose cases alone are listed.
+const THEMES: &str = "PEGAFLOW_THEMES";
 
 /// Whether a case can be run here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,26 +35,71 @@ fn presence(name: &str, opened: Result<(), String>, require: &str) -> Presence {
     }
 }
 
-pub(crate) fn trials(backend: Backend, require: &str) -> Vec<Trial> {
-    let opened = (backend.open)().map(drop).map_err(|error| error.to_string());
-    let presence = presence(backend.name, opened, require);
+/// What the environment asks of the list.
+#[derive(Debug, Default)]
+pub(crate) struct Wish {
+    /// Backends that must be there, by comma.
+    require: String,
+    /// The themes to list, by comma; all where it is not said.
+    themes: Option<String>,
+    /// Whether agents are served on another host.
+    two_hosts: bool,
+}
+
+impl Wish {
+    pub(crate) fn from_environment() -> Self {
+        let variable = |name| std::env::var(name).ok();
+        Self {
+            require: variable("PEGAFLOW_REQUIRE").unwrap_or_default(),
+            themes: variable(THEMES),
+            two_hosts: variable(far::AGENTS).is_some(),
+        }
+    }
+
+    /// Which cases of the list are of a theme that is asked for.
+    fn themes(&self) -> Result<impl Fn(&Case) -> bool, String> {
+        let wanted = self.themes.as_ref().map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
+        let known: BTreeSet<_> = all().map(Case::theme).collect();
+        match wanted.iter().flatten().find(|theme| !known.contains(*theme)) {
+            Some(theme) => Err(format!("{THEMES} names `{theme}`: expected some of {known:?}, by comma")),
+            None => Ok(move |case: &Case| wanted.as_ref().is_none_or(|wanted| wanted.contains(&case.theme()))),
+        }
+    }
+}
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().copied().flatten()
+}
+
+pub(crate) fn trials(backend: Backend, wish: &Wish) -> Result<Vec<Trial>, String> {
+    let wanted = wish.themes()?;
+    let opened = (backend.open)();
+    let meets = opened.as_ref().map(|domain| domain.capabilities().meets).ok();
+    let presence = presence(backend.name, opened.map(drop).map_err(|error| error.to_string()), &wish.require);
     let placed = |case: &'static Case| case.places().iter().map(move |&place| (case, place));
-    CASES
-        .iter()
-        .copied()
-        .flatten()
+    let listed = |place: Placement| place != Placement::TwoHosts || wish.two_hosts;
+    Ok(all()
+        .filter(|case| wanted(case))
         .flat_map(placed)
-        .map(|(case, place)| trial(backend, case, place, &presence))
-        .collect()
+        .filter(|&(_, place)| listed(place))
+        .map(|(case, place)| trial(backend, case, place, &at(backend, place, meets, &presence)))
+        .collect())
+}
+
+/// Whether a case can be run with its peer at this place. A backend that is asked for is not asked for what it does not
+/// do.
+fn at(backend: Backend, place: Placement, meets: Option<Meets>, presence: &Presence) -> Presence {
+    match (place, backend.one_process, meets) {
+        (Placement::TwoProcesses | Placement::TwoHosts, Some(why), _) => Presence::Absent(why.to_owned()),
+        (Placement::TwoHosts, None, Some(Meets::OneHost)) => {
+            Presence::Absent("its nodes meet on one host: see `Capabilities::meets`".to_owned())
+        }
+        _ => presence.clone(),
+    }
 }
 
 fn trial(backend: Backend, case: &'static Case, placement: Placement, presence: &Presence) -> Trial {
     let name = format!("{}::{}::{}", backend.name, placement.name(), case.name);
-    let presence = match (placement, backend.one_process) {
-        // A backend that is asked for is not asked for what it does not do.
-        (Placement::TwoProcesses, Some(why)) => Presence::Absent(why.to_owned()),
-        _ => presence.clone(),
-    };
     let run = {
         let presence = presence.clone();
         move || match &presence {
@@ -60,7 +112,7 @@ fn trial(backend: Backend, case: &'static Case, placement: Placement, presence: 
         }
     };
     let trial = Trial::ignorable_test(name, run);
-    match &presence {
+    match presence {
         Presence::Absent(why) => trial.with_kind(why.replace('\n', " ")).with_ignored_flag(true),
         _ => trial,
     }
@@ -76,9 +128,17 @@ mod tests {
 
     const ABSENT: Backend = Backend::new("none", || Err(BackendError::new("none", "no device `x0`")));
 
+    fn requiring(require: &str) -> Wish {
+        Wish { require: require.to_owned(), ..Wish::default() }
+    }
+
+    fn list(backend: Backend, wish: &Wish) -> Vec<Trial> {
+        trials(backend, wish).expect("themes that are there")
+    }
+
     #[test]
     fn a_backend_that_is_not_there_is_ignored_with_its_reason() {
-        let list = trials(ABSENT, "");
+        let list = list(ABSENT, &Wish::default());
         assert!(!list.is_empty());
         for trial in list {
             assert!(trial.has_ignored_flag());
@@ -88,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_asked_for_and_not_there_fails() {
-        for trial in trials(ABSENT, "other, none") {
+        for trial in list(ABSENT, &requiring("other, none")) {
             assert!(!trial.has_ignored_flag());
         }
         let why = "PEGAFLOW_REQUIRE names `none`, and it can't open: gone";
@@ -98,10 +158,11 @@ mod tests {
 
     #[test]
     fn a_backend_of_one_process_shows_the_other_cases_as_ignored() {
-        let near = trials(ABSENT.in_one_process_only("both ends share one address space"), "none");
-        assert_eq!(near.len(), trials(ABSENT, "none").len(), "none is dropped");
+        let wish = Wish { two_hosts: true, ..requiring("none") };
+        let near = list(ABSENT.in_one_process_only("both ends share one address space"), &wish);
+        assert_eq!(near.len(), list(ABSENT, &wish).len(), "none is dropped");
         for trial in near {
-            let apart = trial.name().contains("::two_processes::");
+            let apart = ["::two_processes::", "::two_hosts::"].iter().any(|place| trial.name().contains(place));
             assert_eq!(trial.has_ignored_flag(), apart, "{}", trial.name());
             assert_eq!(trial.kind(), if apart { "both ends share one address space" } else { "" });
         }
@@ -118,8 +179,40 @@ mod tests {
 
     #[test]
     fn no_two_cases_have_one_name() {
-        let list = trials(ABSENT, "");
+        let list = list(ABSENT, &Wish { two_hosts: true, ..Wish::default() });
         let names: HashSet<_> = list.iter().map(Trial::name).collect();
         assert_eq!(names.len(), list.len());
+    }
+
+    #[test]
+    fn two_hosts_are_listed_where_agents_are_served_and_nowhere_else() {
+        let apart = |wish: &Wish| list(ABSENT, wish).iter().filter(|one| one.name().contains("::two_hosts::")).count();
+        assert_eq!(apart(&Wish::default()), 0);
+        let wish = Wish { two_hosts: true, ..Wish::default() };
+        let expected = all().filter(|case| case.places().contains(&Placement::TwoHosts)).count();
+        assert!(expected > 0);
+        assert_eq!(apart(&wish), expected);
+    }
+
+    #[test]
+    fn two_hosts_are_not_for_a_backend_that_meets_on_one() {
+        let place = Placement::TwoHosts;
+        for (meets, here) in [(Some(Meets::OneHost), false), (Some(Meets::AnyHost), true), (None, true)] {
+            let presence = at(ABSENT, place, meets, &Presence::Here);
+            assert_eq!(presence == Presence::Here, here, "{meets:?}: {presence:?}");
+        }
+        assert_eq!(at(ABSENT, Placement::TwoProcesses, Some(Meets::OneHost), &Presence::Here), Presence::Here);
+    }
+
+    #[test]
+    fn themes_share_the_cases_out() {
+        let themed = |text: &str| trials(ABSENT, &Wish { themes: Some(text.to_owned()), ..Wish::default() });
+        let themes: BTreeSet<_> = all().map(Case::theme).collect();
+        let of = |theme: &&str| themed(theme).expect("one of them").len();
+        assert!(themes.contains("sizes") && themes.iter().all(|theme| of(theme) > 0), "{themes:?}");
+        assert_eq!(themes.iter().map(of).sum::<usize>(), list(ABSENT, &Wish::default()).len());
+        assert_eq!(themed("sizes, ends").expect("both").len(), of(&"sizes") + of(&"ends"));
+        let why = themed("sizes,size").expect_err("none is named so");
+        assert!(why.starts_with("PEGAFLOW_THEMES names `size`: expected some of {\"after_data\", "), "{why}");
     }
 }

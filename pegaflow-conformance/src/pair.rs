@@ -19,6 +19,14 @@ pub(crate) struct Context {
     pub(crate) placement: Placement,
 }
 
+impl Context {
+    /// As many bytes as given, or a quarter of them over a device that is said to be slow by its patience: what is under
+    /// way there still takes longer than whatever a case does meanwhile.
+    pub(crate) fn bulk(&self, bytes: u32) -> u32 {
+        if self.backend.patience > PATIENCE { bytes / 4 } else { bytes }
+    }
+}
+
 /// Memory of the agent's that the driver has imported.
 pub(crate) struct There {
     pub(crate) region: u32,

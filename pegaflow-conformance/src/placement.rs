@@ -1,8 +1,9 @@
-//! Where the agent lives: a thread of this process, or this binary started again. Bounded in every wait, ended on drop.
+//! Where the agent lives: a thread of this process, this binary started again, or the same on another host. Bounded in
+//! every wait, ended on drop.
 
 use std::{
-    io::{BufRead, Write},
-    process::{Child, ChildStdin, Command as Process, ExitCode, Stdio},
+    io::{self, BufRead},
+    process::{Child, ChildStdin, ChildStdout, Command as Process, ExitCode, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
     time::Duration,
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Signal};
 
 use crate::{
     Backend, agent,
+    far::{Line, say},
     protocol::{Command, Reply},
 };
 
@@ -22,6 +24,7 @@ const AGENT: &str = "PEGAFLOW_CONFORMANCE_AGENT";
 pub(crate) enum Placement {
     OneProcess,
     TwoProcesses,
+    TwoHosts,
 }
 
 impl Placement {
@@ -29,6 +32,7 @@ impl Placement {
         match self {
             Self::OneProcess => "one_process",
             Self::TwoProcesses => "two_processes",
+            Self::TwoHosts => "two_hosts",
         }
     }
 }
@@ -50,6 +54,7 @@ pub(crate) struct Peer {
 enum To {
     Thread { commands: Option<Sender<Command>>, thread: Option<JoinHandle<()>> },
     Child { commands: ChildStdin, child: Child },
+    Far(Line),
 }
 
 impl Peer {
@@ -65,14 +70,7 @@ impl Peer {
                 To::Thread { commands: Some(commands), thread: Some(thread) }
             }
             Placement::TwoProcesses => {
-                let mut child = Process::new(std::env::current_exe().expect("the path of this binary"))
-                    .env(AGENT, "1")
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .spawn()
-                    .expect("this binary, again");
-                let commands = child.stdin.take().expect("asked for");
-                let output = child.stdout.take().expect("asked for");
+                let (child, commands, output) = start_agent().expect("this binary, again");
                 std::thread::spawn(move || {
                     for line in std::io::BufReader::new(output).lines().map_while(Result::ok) {
                         let one = serde_json::from_str(&line)
@@ -84,6 +82,7 @@ impl Peer {
                 });
                 To::Child { commands, child }
             }
+            Placement::TwoHosts => To::Far(Line::open(reply, backend.patience)),
         };
         Self { to, replies, patience: backend.patience }
     }
@@ -95,11 +94,8 @@ impl Peer {
             To::Thread { commands, .. } => {
                 commands.as_ref().expect("kept until the drop").send(command).expect("the agent's thread has ended")
             }
-            To::Child { commands, .. } => {
-                let mut line = serde_json::to_string(&command).expect("a command");
-                line.push('\n');
-                commands.write_all(line.as_bytes()).expect("the agent's process has ended");
-            }
+            To::Child { commands, .. } => say(commands, &command).expect("the agent's process has ended"),
+            To::Far(line) => line.command(command).expect("the server of agents is gone"),
         }
     }
 
@@ -139,20 +135,27 @@ impl Peer {
     }
 
     /// Sends a signal to the agent's process.
+    #[track_caller]
     pub(crate) fn signal(&mut self, signal: Signal) {
         match &mut self.to {
             To::Child { child, .. } => {
                 rustix::process::kill_process(Pid::from_child(child), signal).expect("the child is not reaped yet");
             }
+            To::Far(line) => line.signal(signal),
             To::Thread { .. } => panic!("a thread takes no signal: the case is for two processes"),
         }
     }
 
     /// Kills the agent's process and reaps it.
+    #[track_caller]
     pub(crate) fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        if let To::Child { child, .. } = &mut self.to {
-            child.wait().expect("a child that was killed");
+        match &mut self.to {
+            To::Far(line) => line.kill(),
+            To::Child { child, .. } => {
+                child.kill().expect("the child is not reaped yet");
+                child.wait().expect("a child that was killed");
+            }
+            To::Thread { .. } => panic!("a thread can't be killed: the case is for two processes"),
         }
     }
 }
@@ -172,6 +175,8 @@ impl Drop for Peer {
                 let _ = child.kill();
                 let _ = child.wait();
             }
+            // Ends its agent itself.
+            To::Far(_) => {}
         }
     }
 }
@@ -196,6 +201,16 @@ impl Outliving {
     }
 }
 
+/// Starts this binary again as an agent; with what to write its commands to and to read its answers from.
+pub(crate) fn start_agent() -> io::Result<(Child, ChildStdin, ChildStdout)> {
+    let mut child =
+        Process::new(std::env::current_exe()?).env(AGENT, "1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    match (child.stdin.take(), child.stdout.take()) {
+        (Some(commands), Some(output)) => Ok((child, commands, output)),
+        _ => Err(io::Error::other("a child without the pipes that were asked for")),
+    }
+}
+
 /// Whether this process was started as an agent.
 pub(crate) fn is_agent() -> bool {
     std::env::var_os(AGENT).is_some()
@@ -215,11 +230,8 @@ pub(crate) fn run_agent(backend: Backend) -> ExitCode {
         std::process::exit(0);
     });
     agent::serve(backend, &commands, |reply| {
-        let mut line = serde_json::to_string(&reply).expect("a reply");
-        line.push('\n');
-        let mut output = std::io::stdout().lock();
         // Where it fails the driver is gone, and so will this process be.
-        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+        let _ = say(&mut std::io::stdout().lock(), &reply);
     });
     ExitCode::SUCCESS
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     hash::Hasher,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,6 +18,9 @@ use crate::{Backend, protocol::Limits, tally::Tally};
 
 /// The bound of a wait, where the backend names no other: long past it, something is lost.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Set where peers on other hosts are to reach the nodes: the address of this host that they listen at.
+const LISTEN: &str = "PEGAFLOW_LISTEN";
 
 /// A deadline that is not meant to come.
 pub(crate) fn far() -> Instant {
@@ -112,6 +116,10 @@ impl Side {
         let domain = (backend.open)().expect("the backend has opened before");
         let mut options = NodeOptions::new(name);
         options.runtime_dir = dir.to_owned();
+        if let Ok(text) = std::env::var(LISTEN) {
+            let ip = text.parse().unwrap_or_else(|_| panic!("{LISTEN}={text}: expected an IP address of this host"));
+            options.listen = SocketAddr::new(ip, 0);
+        }
         options.bounds = [limits.bounds(); 3];
         options.checksum = limits.checksum;
         options.fence_after = [limits.fence_after_ms.map(Duration::from_millis); 3];

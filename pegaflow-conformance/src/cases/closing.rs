@@ -86,7 +86,7 @@ fn messages_first(context: &Context) {
 /// What was accepted ends before the channel does: done, or by its deadline, or because it was cancelled meanwhile.
 fn close_with_queue(context: &Context) {
     let mut pair = Pair::new(context);
-    let (here, there, plan) = pair.blocks(Op::Write, 1 << 20, 8);
+    let (here, there, plan) = pair.blocks(Op::Write, context.bulk(1 << 20), 8);
     let copies = pair.capabilities().copies_in_poll;
     let ids: Vec<u32> = (0..8).collect();
     let mut accepted = Vec::new();
@@ -125,7 +125,7 @@ fn close_with_queue(context: &Context) {
         assert_eq!(end.outcome, expected, "{end:?}");
     }
     assert_eq!(end_there(&mut pair), "Closed");
-    let all = crate::side::read(&here, 0, 8 << 20);
+    let all = crate::side::read(&here, 0, here.bytes());
     pair.compare(there.region, &all);
 }
 
@@ -173,7 +173,7 @@ fn late_id(context: &Context) {
 /// The peer closes: what is in flight here ends once each, `Done` or with that cause.
 fn peer_closes(context: &Context, both: bool) {
     let mut pair = Pair::new(context);
-    let (_here, _there, plan) = pair.blocks(Op::Write, 1 << 20, 8);
+    let (_here, _there, plan) = pair.blocks(Op::Write, context.bulk(1 << 20), 8);
     let ids: Vec<u32> = (0..8).collect();
     for tag in 0..30 {
         pair.here.submit(pair.channel, &plan, &ids, Then::Nothing, tag);
@@ -265,7 +265,7 @@ fn killed_busy(context: &Context) {
         let mut pair = Pair::new(context);
         let mut other = Pair::new(context);
         let copies = pair.capabilities().copies_in_poll;
-        let (_here, _there, plan) = pair.blocks(Op::Write, 1 << 20, 8);
+        let (_here, _there, plan) = pair.blocks(Op::Write, context.bulk(1 << 20), 8);
         let counter = pair.counter();
         let ids: Vec<u32> = (0..8).collect();
         for tag in 0..40 {

@@ -46,18 +46,19 @@ pub(super) const CASES: &[Case] = &[
 
 const BLOCK: u32 = 1 << 20;
 const BLOCKS: u32 = 8;
-const ALL: u64 = BLOCK as u64 * BLOCKS as u64;
 const TRANSFERS: u64 = 4;
 
 /// Handles go while much more is queued than one poll moves: every transfer ends `Done`, and its bytes are there.
 fn dropped(context: &Context, which: &[&str]) {
     let mut pair = Pair::new(context);
-    let (region, there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
-    let source = read(&region, 0, ALL);
+    let block = context.bulk(BLOCK);
+    let all = u64::from(block * BLOCKS);
+    let (region, there, plan) = pair.blocks(Op::Write, block, BLOCKS);
+    let source = read(&region, 0, all);
     // So that the bytes can be looked at although the first read of them is gone.
     let (back, read_back) = {
-        let back = pair.here.allocate(ALL);
-        let plan = pair.here.blocks(Op::Read, &back, &there.remote, BLOCK, BLOCKS);
+        let back = pair.here.allocate(all);
+        let plan = pair.here.blocks(Op::Read, &back, &there.remote, block, BLOCKS);
         (back, plan)
     };
     let counter = pair.counter();
@@ -81,18 +82,18 @@ fn dropped(context: &Context, which: &[&str]) {
         }
     }
     for tag in 0..TRANSFERS {
-        assert_eq!(pair.here.done(tag).bytes, ALL, "transfer {tag}");
+        assert_eq!(pair.here.done(tag).bytes, all, "transfer {tag}");
     }
     pair.here.submit(pair.channel, &read_back, &ids, Then::Nothing, TRANSFERS);
     pair.here.done(TRANSFERS);
-    assert!(read(&back, 0, ALL) == source, "the bytes are at the peer");
+    assert!(read(&back, 0, all) == source, "the bytes are at the peer");
     assert_eq!(pair.here.log.ends.len() as u64, TRANSFERS + 1, "each ended once");
 }
 
 /// A port that goes takes its channels along: the peer is told, and the memory stays as long as anything may touch it.
 fn port_dropped(context: &Context) {
     let mut pair = Pair::new(context);
-    let (region, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let (region, _there, plan) = pair.blocks(Op::Write, context.bulk(BLOCK), BLOCKS);
     let ids: Vec<u32> = (0..BLOCKS).collect();
     for tag in 0..TRANSFERS {
         pair.here.submit(pair.channel, &plan, &ids, Then::Nothing, tag);
@@ -145,7 +146,7 @@ fn dropped_port_says_why(context: &Context) {
 /// once, and the channel ends.
 fn peers_port_dropped(context: &Context, memory_too: bool) {
     let mut pair = Pair::new(context);
-    let (_region, there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let (_region, there, plan) = pair.blocks(Op::Write, context.bulk(BLOCK), BLOCKS);
     let ids: Vec<u32> = (0..BLOCKS).collect();
     for tag in 0..40 {
         pair.here.submit(pair.channel, &plan, &ids, Then::Nothing, tag);

@@ -17,9 +17,13 @@ pub(super) const CASES: &[Case] = &[
     Case::both("deadline_is_never_early", never_early),
 ];
 
-const BLOCK: u32 = 1 << 20;
 const BLOCKS: u32 = 8;
-const ALL: u64 = BLOCK as u64 * BLOCKS as u64;
+
+/// Bytes of a block, and of the eight of a transfer.
+fn lengths(context: &Context) -> (u32, u64) {
+    let block = context.bulk(1 << 20);
+    (block, u64::from(block * BLOCKS))
+}
 
 fn submit_until(pair: &mut Pair, plan: &Plan, deadline: Instant, tag: u64) -> TransferId {
     let ids: Vec<u32> = (0..BLOCKS).collect();
@@ -35,7 +39,8 @@ fn submit_until(pair: &mut Pair, plan: &Plan, deadline: Instant, tag: u64) -> Tr
 /// not touched; one that has ended can't be cancelled.
 fn cancelled(context: &Context) {
     let mut pair = Pair::new(context);
-    let (_here, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let (block, all) = lengths(context);
+    let (_here, _there, plan) = pair.blocks(Op::Write, block, BLOCKS);
     let copies = pair.capabilities().copies_in_poll;
     for polls in 0..12 {
         pair.here.log.ends.clear();
@@ -51,7 +56,7 @@ fn cancelled(context: &Context) {
         let end = pair.here.end_of(1);
         assert_eq!(end.outcome == Outcome::Cancelled, withdrawn);
         assert!(!(had_ended && withdrawn));
-        assert!(end.bytes <= ALL && end.id == id);
+        assert!(end.bytes <= all && end.id == id);
         if polls == 0 && copies {
             assert!(withdrawn && end.bytes == 0 && end.quiet, "nothing was posted: {end:?}");
         }
@@ -96,7 +101,8 @@ fn cancelled_messages(context: &Context) {
 /// A deadline in the past ends the transfer at the first progress after it.
 fn passed(context: &Context) {
     let mut pair = Pair::new(context);
-    let (_here, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let (block, all) = lengths(context);
+    let (_here, _there, plan) = pair.blocks(Op::Write, block, BLOCKS);
     let copies = pair.capabilities().copies_in_poll;
     for tag in 0..10 {
         let deadline = if tag % 2 == 0 { Instant::now() } else { Instant::now() + Duration::from_millis(2) };
@@ -107,7 +113,7 @@ fn passed(context: &Context) {
         if copies {
             // One poll moves a chunk of it at most.
             assert_eq!(end.outcome, Outcome::DeadlinePassed);
-            assert!(end.bytes < ALL && end.quiet, "{end:?}");
+            assert!(end.bytes < all && end.quiet, "{end:?}");
         } else {
             assert!(matches!(end.outcome, Outcome::DeadlinePassed | Outcome::Done), "{end:?}");
         }
@@ -122,7 +128,8 @@ fn passed(context: &Context) {
 /// No transfer ends for its deadline before the deadline.
 fn never_early(context: &Context) {
     let mut pair = Pair::new(context);
-    let (_here, _there, plan) = pair.blocks(Op::Write, BLOCK, BLOCKS);
+    let (block, all) = lengths(context);
+    let (_here, _there, plan) = pair.blocks(Op::Write, block, BLOCKS);
     let start = Instant::now();
     let deadline = |tag: u64| {
         if tag % 5 == 4 { start + Duration::from_secs(600) } else { start + Duration::from_millis(tag * 3) }
@@ -137,7 +144,7 @@ fn never_early(context: &Context) {
             match end.outcome {
                 // `now` is later than the event: an early end is one that `now` still shows.
                 Outcome::DeadlinePassed => assert!(now >= deadline(end.tag), "transfer {} ended early", end.tag),
-                Outcome::Done => assert_eq!(end.bytes, ALL),
+                Outcome::Done => assert_eq!(end.bytes, all),
                 other => panic!("{other:?}"),
             }
             if end.tag % 5 == 4 {

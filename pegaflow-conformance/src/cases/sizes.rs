@@ -271,7 +271,7 @@ fn read_equals_written(context: &Context) {
 fn source_is_free(context: &Context) {
     const PIECE: usize = 4096;
     let mut pair = Pair::new(context);
-    let bytes = 2_000_001;
+    let bytes = context.bulk(2_000_004) + 1;
     let (here, there, plan) = pair.blocks(Op::Write, bytes, 1);
     let (mut old, mut new) = (seeded(100, bytes.into()), seeded(200, bytes.into()));
     here.write(0, &old).expect("its whole");
