@@ -2,6 +2,7 @@
 
 use crate::command::{Tally, cargo, run_tests};
 use crate::error::Error;
+use crate::rdma_suite::Suite;
 use crate::require::Backend;
 use crate::soft_roce::Table;
 use crate::{TestOptions, needs, rdma_suite, require, soft_roce};
@@ -53,7 +54,10 @@ pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
     if let Ok(kernel) = &kernel {
         println!();
         tallies.push(("virtual hosts".to_owned(), run_tests(&mut cargo(&[&HOST_TESTS[..], &BOOTS].concat()))?));
-        tallies.push((rdma_suite::name(), rdma_suite::run(kernel)?));
+        let binaries = rdma_suite::build()?;
+        for suite in Suite::ALL {
+            tallies.push((suite.name(), rdma_suite::run(suite, &binaries, kernel)?));
+        }
     }
 
     println!();
@@ -61,7 +65,9 @@ pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
         println!("SKIPPED: {}: {}", absent.suite, absent.reason);
     }
     if let Err(reason) = &kernel {
-        println!("SKIPPED: {}: {reason}", rdma_suite::name());
+        for suite in Suite::ALL {
+            println!("SKIPPED: {}: {reason}", suite.name());
+        }
     }
     for (suite, Tally { passed, failed, ignored }) in tallies {
         println!("{suite}: {passed} passed, {failed} failed, {ignored} skipped");

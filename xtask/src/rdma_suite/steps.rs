@@ -1,0 +1,97 @@
+//! What runs in the hosts.
+
+/// Something that runs in a host; all of them run, whatever became of those before.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) name: String,
+    pub(super) limit_s: u32,
+    /// For bash. `$CONFORMANCE` and `$LAYOUT` are the binaries of those tests, `$BACKEND` the name of the backend,
+    /// `$PROGRAM` the command line's binary.
+    pub(super) command: String,
+}
+
+impl Step {
+    pub(super) fn new(name: &str, limit_s: u32, command: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), limit_s, command: command.into() }
+    }
+}
+
+/// Every run of the conformance suite ends within this. An idle machine needs less than half of it.
+const BOX_LIMIT_S: u32 = 90;
+
+/// Themes of the conformance suite, as many together as make a run that fits its box. A theme that is in none of them
+/// fails the last step.
+const BOXES: &[&str] = &[
+    "sizes",
+    "model,after_data",
+    "back_pressure,misuse,memory_misuse,connecting",
+    "drops",
+    "ends,closing",
+    "counters,figures,steady,capabilities",
+];
+
+/// Runs of the conformance suite, each in its box, and a look whether they were all of it.
+fn conformance(filter: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = BOXES
+        .iter()
+        .map(|themes| {
+            let command = format!("PEGAFLOW_REQUIRE=$BACKEND PEGAFLOW_THEMES={themes} \"$CONFORMANCE\" {filter}");
+            Step::new(&format!("conformance: {themes}"), BOX_LIMIT_S, command)
+        })
+        .collect();
+    let boxed = BOXES.join(",");
+    let command = format!(
+        "PEGAFLOW_THEMES={boxed} \"$CONFORMANCE\" --list >/tmp/boxed && \
+         env -u PEGAFLOW_THEMES \"$CONFORMANCE\" --list >/tmp/all && diff /tmp/boxed /tmp/all"
+    );
+    steps.push(Step::new("no case is left out", BOX_LIMIT_S, command));
+    steps
+}
+
+/// Limits of what is not conformance are for a busy machine; an idle one needs a tenth.
+pub(super) fn one_host() -> Vec<Step> {
+    let mut steps = vec![
+        // The first two use nothing of ours: where they fail, it is the host.
+        Step::new("device", 60, "ibv_devinfo -d rxe0"),
+        Step::new(
+            "round trips",
+            120,
+            "ibv_rc_pingpong -d rxe0 -g 1 -n 200 & sleep 2; \
+             ibv_rc_pingpong -d rxe0 -g 1 -n 200 $PEGAFLOW_HOST_ADDR && wait $!",
+        ),
+        // Ignored on machines without the headers; here they are needed.
+        Step::new(
+            "the foreign layer against the headers",
+            120,
+            "\"$LAYOUT\" | tee /tmp/said && grep -q 'ok. 1 passed' /tmp/said",
+        ),
+    ];
+    steps.extend(conformance(""));
+    steps.extend([
+        // A file changes its backend and nothing else; the demo checks every byte.
+        Step::new(
+            "the demo, and the same config under shm and rdma",
+            300,
+            "set -e; grep -q '^backend = \"shm\"' ../config/pegaflow.toml; \
+             sed 's/^backend = \"shm\"/backend = \"rdma\"/' ../config/pegaflow.toml >/tmp/rdma.toml; \
+             for config in ../config/pegaflow.toml /tmp/rdma.toml; do \
+               \"$PROGRAM\" demo --config $config --model custom --layers 8 --kv-heads 2 --head-dim 64 --dtype bf16 \
+                 --tokens 1024 --rounds 2 --json | tee /tmp/report; grep -q '\"verified\":true' /tmp/report; \
+             done; grep -q '\"backend\":\"rdma\"' /tmp/report",
+        ),
+        // Without the right to lock more than it may, a process is told what to raise.
+        Step::new(
+            "too little memory may be locked",
+            60,
+            "prlimit --memlock=16384 setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock \
+             \"$PROGRAM\" demo --backend $BACKEND --tokens 16 --rounds 1 >/tmp/said 2>&1 && exit 1; \
+             cat /tmp/said; grep -q 'may lock 16384 bytes: raise it' /tmp/said",
+        ),
+    ]);
+    steps
+}
+
+/// On host 0; agents are served on host 1.
+pub(super) fn two_hosts() -> Vec<Step> {
+    conformance("two_hosts::")
+}
