@@ -3,6 +3,7 @@
 mod aborting;
 mod after_data;
 mod back_pressure;
+mod cable;
 mod capabilities;
 mod checking;
 mod closing;
@@ -12,12 +13,16 @@ mod drops;
 mod ends;
 mod fencing;
 mod figures;
+mod flow;
+mod interface;
 mod memory_misuse;
 mod misuse;
 mod model;
+mod peer_lost;
 mod revoking;
 mod sizes;
 mod steady;
+pub(crate) mod weather;
 
 pub(crate) use steady::dawdle;
 
@@ -32,6 +37,8 @@ pub(crate) struct Case {
     places: &'static [Placement],
     /// The file that it stands in.
     file: &'static str,
+    /// Whether it harms the cable between two hosts.
+    pub(crate) harms: bool,
     pub(crate) run: fn(&Context),
 }
 
@@ -54,9 +61,15 @@ impl Case {
         Self::at(&[Placement::TwoProcesses, Placement::TwoHosts], name, run)
     }
 
+    /// A case that harms the cable to a peer on another host.
+    #[track_caller]
+    const fn harming(name: &'static str, run: fn(&Context)) -> Self {
+        Self { harms: true, ..Self::at(&[Placement::TwoHosts], name, run) }
+    }
+
     #[track_caller]
     const fn at(places: &'static [Placement], name: &'static str, run: fn(&Context)) -> Self {
-        Self { name, places, file: Location::caller().file(), run }
+        Self { name, places, file: Location::caller().file(), harms: false, run }
     }
 
     pub(crate) fn places(&self) -> &'static [Placement] {
@@ -90,4 +103,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     figures::CASES,
     steady::CASES,
     capabilities::CASES,
+    peer_lost::CASES,
+    cable::CASES,
+    interface::CASES,
 ];

@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cable::{Fault, befall},
     placement::start_agent,
     protocol::{Command, Reply},
 };
@@ -29,26 +30,29 @@ pub(crate) const AGENTS: &str = "PEGAFLOW_AGENTS";
 
 /// More lines at once are refused: a case holds a few.
 const MAX_LINES: usize = 64;
-/// Between two tries to reach a server that is not up yet.
+/// Between two tries to reach a server that is not up yet, and the most that is waited for it.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What the driver wants.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     /// For the agent, which is started for the first of them.
     Agent(Command),
-    /// Send the agent's process a signal, by its number: `Signalled`.
+    /// Send the agent's process a signal, by its number: `Done`.
     Signal(i32),
-    /// Kill the agent's process, if there is one, and reap it: `Reaped`.
+    /// Kill the agent's process, if there is one, and reap it: `Done`.
     Kill,
+    /// Bring this about at that host's end of the cable: `Done`.
+    Cable(Fault),
 }
 
 /// What comes back.
 #[derive(Debug, Serialize, Deserialize)]
 enum Word {
     Agent(Reply),
-    Signalled,
-    Reaped,
+    /// What was told is done.
+    Done,
     /// The agent's process says no more.
     Ended,
     /// The server could not do what it was told to.
@@ -70,7 +74,7 @@ impl Line {
         let to = loop {
             match TcpStream::connect(&server) {
                 Ok(to) => break to,
-                Err(error) => assert!(begin.elapsed() < patience, "{AGENTS}={server}: {error}"),
+                Err(error) => assert!(begin.elapsed() < STARTS_WITHIN, "{AGENTS}={server}: {error}"),
             }
             std::thread::sleep(TRY_AGAIN);
         };
@@ -102,21 +106,26 @@ impl Line {
     /// Sends the agent's process a signal, and waits until that is done.
     #[track_caller]
     pub(crate) fn signal(&mut self, signal: Signal) {
-        self.order(&Order::Signal(signal.as_raw()));
+        self.order(&Order::Signal(signal.as_raw())).expect("a signal to the agent");
     }
 
     /// Kills the agent's process, and waits until it is reaped.
     #[track_caller]
     pub(crate) fn kill(&mut self) {
-        self.order(&Order::Kill);
+        self.order(&Order::Kill).expect("the end of the agent");
     }
 
-    #[track_caller]
-    fn order(&mut self, order: &Order) {
-        say(&mut self.to, order).expect("the server of agents is gone");
-        let word = self.words.recv_timeout(self.patience).expect("no word from the server of agents");
-        if let Word::Refused(why) = word {
-            panic!("the server of agents: {why}");
+    /// Brings a fault about at that host's end of the cable, and waits until it is there.
+    pub(crate) fn cable(&mut self, fault: &Fault) -> Result<(), String> {
+        self.order(&Order::Cable(fault.clone()))
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), String> {
+        say(&mut self.to, order).map_err(|error| format!("the server of agents is gone: {error}"))?;
+        match self.words.recv_timeout(self.patience) {
+            Ok(Word::Refused(why)) => Err(why),
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("no word from the server of agents within {:?}", self.patience)),
         }
     }
 }
@@ -124,9 +133,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         // Before the next case begins this one's agent is gone, or its host is.
-        if say(&mut self.to, &Order::Kill).is_ok() {
-            let _ = self.words.recv_timeout(self.patience);
-        }
+        let _ = self.order(&Order::Kill);
         let _ = self.to.shutdown(Shutdown::Both);
     }
 }
@@ -197,13 +204,14 @@ fn obey(order: &str, agent: &mut Option<Agent>, back: &Arc<Mutex<TcpStream>>) ->
                 return Err(format!("signal {number}: expected STOP, CONT or KILL, and an agent that was started"));
             };
             rustix::process::kill_process(Pid::from_child(&agent.child), signal).map_err(|errno| why(errno.into()))?;
-            Ok(Some(Word::Signalled))
+            Ok(Some(Word::Done))
         }
         Order::Kill => {
             // Killed and reaped by its drop.
             *agent = None;
-            Ok(Some(Word::Reaped))
+            Ok(Some(Word::Done))
         }
+        Order::Cable(fault) => befall(&fault).map(|()| Some(Word::Done)),
     }
 }
 

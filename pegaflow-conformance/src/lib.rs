@@ -21,7 +21,8 @@
 //! Across two hosts the cases whose peer is a process are run a third time, as `BACKEND::two_hosts::NAME`. On one host
 //! the binary serves agents (`PEGAFLOW_SERVE_AGENTS`): whoever reaches it may start some, so it belongs on a network of
 //! the test's own. On the other it is told where they are (`PEGAFLOW_AGENTS`). Both say where their nodes listen
-//! (`PEGAFLOW_LISTEN`). Without these variables nothing of it is listed.
+//! (`PEGAFLOW_LISTEN`). Where the cable between them may be harmed both name its interface (`PEGAFLOW_CABLE`); that needs
+//! root, and another way to the agents. Without these variables nothing of it is listed.
 //!
 //! [`holds`] runs one case by its name, so that a backend broken on purpose can be shown red.
 //!
@@ -33,11 +34,13 @@
 //! | `PEGAFLOW_THEMES` | themes, by comma, whose cases alone are listed; a theme is a file of `src/cases` | all |
 //! | `PEGAFLOW_SERVE_AGENTS` | address and port: run no case, serve agents there until ended | unset |
 //! | `PEGAFLOW_AGENTS` | address and port of the other host's server: list the cases across two hosts | unset |
+//! | `PEGAFLOW_CABLE` | the interface that `tc` and `ip` may harm on both hosts: list the cases of the cable too | unset |
 //! | `PEGAFLOW_LISTEN` | the IP address of this host at which its nodes listen, where they meet over TCP | 127.0.0.1 |
 //!
 //! The library installs a counting global allocator: a test binary that links it can have no other.
 
 mod agent;
+mod cable;
 mod cases;
 mod far;
 mod list;

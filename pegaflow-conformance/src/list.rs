@@ -6,8 +6,11 @@ use libtest_mimic::{Completion, Failed, Trial};
 use pegaflow_core::Meets;
 
 use crate::{
-    Backend,
-    cases::{CASES, Case},
+    Backend, cable,
+    cases::{
+        CASES, Case,
+        weather::{self, WEATHERS},
+    },
     far,
     pair::Context,
     placement::Placement,
@@ -44,6 +47,8 @@ pub(crate) struct Wish {
     themes: Option<String>,
     /// Whether agents are served on another host.
     two_hosts: bool,
+    /// Whether the cable to it may be harmed.
+    harm: bool,
 }
 
 impl Wish {
@@ -53,16 +58,17 @@ impl Wish {
             require: variable("PEGAFLOW_REQUIRE").unwrap_or_default(),
             themes: variable(THEMES),
             two_hosts: variable(far::AGENTS).is_some(),
+            harm: variable(cable::CABLE).is_some(),
         }
     }
 
-    /// Which cases of the list are of a theme that is asked for.
-    fn themes(&self) -> Result<impl Fn(&Case) -> bool, String> {
+    /// Which themes are asked for.
+    fn themes(&self) -> Result<impl Fn(&str) -> bool, String> {
         let wanted = self.themes.as_ref().map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
-        let known: BTreeSet<_> = all().map(Case::theme).collect();
+        let known: BTreeSet<_> = all().map(Case::theme).chain(WEATHERS.iter().map(|weather| weather.name)).collect();
         match wanted.iter().flatten().find(|theme| !known.contains(*theme)) {
             Some(theme) => Err(format!("{THEMES} names `{theme}`: expected some of {known:?}, by comma")),
-            None => Ok(move |case: &Case| wanted.as_ref().is_none_or(|wanted| wanted.contains(&case.theme()))),
+            None => Ok(move |theme: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(&theme))),
         }
     }
 }
@@ -77,13 +83,26 @@ pub(crate) fn trials(backend: Backend, wish: &Wish) -> Result<Vec<Trial>, String
     let meets = opened.as_ref().map(|domain| domain.capabilities().meets).ok();
     let presence = presence(backend.name, opened.map(drop).map_err(|error| error.to_string()), &wish.require);
     let placed = |case: &'static Case| case.places().iter().map(move |&place| (case, place));
-    let listed = |place: Placement| place != Placement::TwoHosts || wish.two_hosts;
-    Ok(all()
-        .filter(|case| wanted(case))
+    let listed = |case: &Case, place| place != Placement::TwoHosts || wish.two_hosts && (wish.harm || !case.harms);
+    let mut trials: Vec<_> = all()
+        .filter(|case| wanted(case.theme()))
         .flat_map(placed)
-        .filter(|&(_, place)| listed(place))
-        .map(|(case, place)| trial(backend, case, place, &at(backend, place, meets, &presence)))
-        .collect())
+        .filter(|&(case, place)| listed(case, place))
+        .map(|(case, place)| {
+            let name = format!("{}::{}::{}", backend.name, place.name(), case.name);
+            let context = Context::new(backend, place);
+            trial(name, move || (case.run)(&context), &at(backend, place, meets, &presence))
+        })
+        .collect();
+    let place = Placement::TwoHosts;
+    for weather in WEATHERS.iter().filter(|weather| wish.two_hosts && wish.harm && wanted(weather.name)) {
+        trials.extend(weather::held().map(|case| {
+            let name = format!("{}::{}::{}::{}", backend.name, place.name(), weather.name, case.name);
+            let context = Context::new(backend, place);
+            trial(name, move || weather.run(case, &context), &at(backend, place, meets, &presence))
+        }));
+    }
+    Ok(trials)
 }
 
 /// Whether a case can be run with its peer at this place. A backend that is asked for is not asked for what it does not
@@ -98,13 +117,12 @@ fn at(backend: Backend, place: Placement, meets: Option<Meets>, presence: &Prese
     }
 }
 
-fn trial(backend: Backend, case: &'static Case, placement: Placement, presence: &Presence) -> Trial {
-    let name = format!("{}::{}::{}", backend.name, placement.name(), case.name);
+fn trial(name: String, run: impl Fn() + Send + 'static, presence: &Presence) -> Trial {
     let run = {
         let presence = presence.clone();
         move || match &presence {
             Presence::Here => {
-                (case.run)(&Context { backend, placement });
+                run();
                 Ok(Completion::Completed)
             }
             Presence::Absent(why) => Ok(Completion::ignored_with(why)),
@@ -179,7 +197,7 @@ mod tests {
 
     #[test]
     fn no_two_cases_have_one_name() {
-        let list = list(ABSENT, &Wish { two_hosts: true, ..Wish::default() });
+        let list = list(ABSENT, &Wish { two_hosts: true, harm: true, ..Wish::default() });
         let names: HashSet<_> = list.iter().map(Trial::name).collect();
         assert_eq!(names.len(), list.len());
     }
@@ -189,9 +207,14 @@ mod tests {
         let apart = |wish: &Wish| list(ABSENT, wish).iter().filter(|one| one.name().contains("::two_hosts::")).count();
         assert_eq!(apart(&Wish::default()), 0);
         let wish = Wish { two_hosts: true, ..Wish::default() };
-        let expected = all().filter(|case| case.places().contains(&Placement::TwoHosts)).count();
-        assert!(expected > 0);
-        assert_eq!(apart(&wish), expected);
+        let (harming, expected): (Vec<_>, Vec<_>) =
+            all().filter(|case| case.places().contains(&Placement::TwoHosts)).partition(|case| case.harms);
+        assert!(!expected.is_empty() && !harming.is_empty());
+        assert_eq!(apart(&wish), expected.len());
+        // And where the cable may be harmed: those that harm it, and those that are run again in every weather.
+        let again = WEATHERS.len() * weather::held().count();
+        assert_eq!(apart(&Wish { harm: true, ..wish }), expected.len() + harming.len() + again);
+        assert_eq!(apart(&Wish { harm: true, ..Wish::default() }), 0);
     }
 
     #[test]
@@ -206,11 +229,15 @@ mod tests {
 
     #[test]
     fn themes_share_the_cases_out() {
-        let themed = |text: &str| trials(ABSENT, &Wish { themes: Some(text.to_owned()), ..Wish::default() });
-        let themes: BTreeSet<_> = all().map(Case::theme).collect();
+        let whole = Wish { two_hosts: true, harm: true, ..Wish::default() };
+        let themed = |text: &str| {
+            trials(ABSENT, &Wish { themes: Some(text.to_owned()), two_hosts: true, harm: true, ..Wish::default() })
+        };
+        let mut themes: BTreeSet<_> = all().map(Case::theme).collect();
+        themes.extend(WEATHERS.iter().map(|weather| weather.name));
         let of = |theme: &&str| themed(theme).expect("one of them").len();
         assert!(themes.contains("sizes") && themes.iter().all(|theme| of(theme) > 0), "{themes:?}");
-        assert_eq!(themes.iter().map(of).sum::<usize>(), list(ABSENT, &Wish::default()).len());
+        assert_eq!(themes.iter().map(of).sum::<usize>(), list(ABSENT, &whole).len());
         assert_eq!(themed("sizes, ends").expect("both").len(), of(&"sizes") + of(&"ends"));
         let why = themed("sizes,size").expect_err("none is named so");
         assert!(why.starts_with("PEGAFLOW_THEMES names `size`: expected some of {\"after_data\", "), "{why}");

@@ -23,7 +23,7 @@ pub fn holds(backend: Backend, case: &str) -> Result<(), String> {
     }
     (backend.open)().map_err(|error| error.to_string())?;
     sys::raise_descriptor_limit();
-    catch_unwind(AssertUnwindSafe(|| (case.run)(&Context { backend, placement }))).map_err(|panic| text_of(&*panic))
+    catch_unwind(AssertUnwindSafe(|| (case.run)(&Context::new(backend, placement)))).map_err(|panic| text_of(&*panic))
 }
 
 fn find(name: &str) -> Result<&'static Case, String> {

@@ -17,13 +17,25 @@ use crate::{
 pub(crate) struct Context {
     pub(crate) backend: Backend,
     pub(crate) placement: Placement,
+    /// See [`bulk`](Self::bulk).
+    part: u32,
 }
 
 impl Context {
-    /// As many bytes as given, or a quarter of them over a device that is said to be slow by its patience: what is under
-    /// way there still takes longer than whatever a case does meanwhile.
+    /// A backend with more patience than usual is for a slow device.
+    pub(crate) fn new(backend: Backend, placement: Placement) -> Self {
+        Self { backend, placement, part: if backend.patience > PATIENCE { 4 } else { 1 } }
+    }
+
+    /// The same over a cable that is slow, whatever the device is.
+    pub(crate) fn over_a_bad_cable(self) -> Self {
+        Self { part: 16 * self.part, ..self }
+    }
+
+    /// Of so many bytes those that are moved where a case only wants bytes under way: a part over what is slow. They
+    /// still take longer than whatever a case does meanwhile.
     pub(crate) fn bulk(&self, bytes: u32) -> u32 {
-        if self.backend.patience > PATIENCE { bytes / 4 } else { bytes }
+        bytes / self.part
     }
 }
 

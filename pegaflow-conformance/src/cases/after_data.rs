@@ -31,7 +31,7 @@ const BLOCKS_PER_SLOT: u32 = 4;
 /// there. The agent looks the moment it sees one; the driver sends as fast as it can, short transfers and long ones.
 fn after_data(context: &Context, follows: &str) {
     // So long that a receiver on a busy machine still looks while they are under way.
-    for block_bytes in [4096, 1 << 19] {
+    for block_bytes in [4096, context.bulk(1 << 19)] {
         let checked = watched(context, follows, block_bytes);
         let place = context.placement.name();
         eprintln!("{follows} after {block_bytes}-byte blocks, {place}: {checked} looked at");

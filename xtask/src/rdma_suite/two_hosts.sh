@@ -4,7 +4,7 @@ binary=${CONFORMANCE:-$1}
 # Rail 0 carries what is tested, rail 1 what the driver tells its agents: a fault of the one is none of the other. One
 # device is left, so that nothing tested takes the other way.
 rdma link delete rxe1 || exit
-export PEGAFLOW_LISTEN=$PEGAFLOW_HOST_ADDR
+export PEGAFLOW_LISTEN=$PEGAFLOW_HOST_ADDR PEGAFLOW_CABLE=rail0
 server=10.9.1.2:7301 done=$PEGAFLOW_OUT/host-0-is-done
 if [[ $PEGAFLOW_HOST == 0 ]]; then
   PEGAFLOW_AGENTS=$server "$@"
