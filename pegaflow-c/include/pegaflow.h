@@ -15,6 +15,8 @@
  * - Times: *_ns of a deadline is nanoseconds of CLOCK_MONOTONIC, as pf_now_ns() gives them; *_ns of a wait is a length.
  * - Any thread may call with a node, region, grant, remote, plan or counter. A port is used by one thread at a time: a
  *   call while another is under way is refused (PF_MISUSE). pf_port_free alone has to be the last.
+ * - In a child of a fork every handle from before it is dead: calls give PF_MISUSE, pf_port_poll takes no events, a counter
+ *   is 0, and giving back does nothing but free the handle.
  */
 
 #ifndef PEGAFLOW_H

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use pegaflow::{ApiMisuse, ConnectError, Error, MemoryError, Short};
+use pegaflow::{ApiMisuse, ConnectError, Error, MemoryError, Short, rendezvous::RendezvousError};
 
 /// How a call ended: 0 and above as it should, below 0 as a failure whose text `pf_last_error` has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +73,19 @@ impl From<ApiMisuse> for Failure {
 
 impl From<MemoryError> for Failure {
     fn from(error: MemoryError) -> Self {
-        Self::new(pf_status::PF_MEMORY, error.to_string())
+        match error {
+            MemoryError::Misuse(error) => error.into(),
+            error => Self::new(pf_status::PF_MEMORY, error.to_string()),
+        }
     }
 }
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        Self::new(pf_status::PF_CONNECT, error.to_string())
+        match error {
+            ConnectError::Misuse(error) => error.into(),
+            error => Self::new(pf_status::PF_CONNECT, error.to_string()),
+        }
     }
 }
 
@@ -88,6 +94,9 @@ impl From<Error> for Failure {
         let status = match &error {
             Error::Config(_) | Error::NoSuchChannel { .. } => pf_status::PF_CONFIG,
             Error::NotInThisBuild { .. } | Error::Unavailable(_) => pf_status::PF_BACKEND,
+            Error::Connect(ConnectError::Misuse(_)) | Error::Rendezvous(RendezvousError::Misuse(_)) => {
+                pf_status::PF_MISUSE
+            }
             Error::Rendezvous(_) => pf_status::PF_RENDEZVOUS,
             _ => pf_status::PF_CONNECT,
         };
@@ -150,6 +159,18 @@ mod tests {
         assert_eq!(guard(|| panic!("seven {}", 7)), pf_status::PF_PANIC);
         assert_eq!(last(|text| text.to_string_lossy().into_owned()).unwrap(), "a panic inside the library: seven 7");
         assert_eq!(count(|| panic!("again")), pf_status::PF_PANIC as i32);
+    }
+
+    /// Whichever call finds it.
+    #[test]
+    fn a_mistake_of_the_program_has_one_status() {
+        let forked = || ApiMisuse::Forked;
+        let connect = || ConnectError::from(forked());
+        let front = [Error::from(connect()), Error::from(RendezvousError::from(forked()))].map(Failure::from);
+        let core = [Failure::from(forked()), MemoryError::from(forked()).into(), connect().into()];
+        for failure in front.into_iter().chain(core) {
+            assert_eq!((failure.status, failure.text), (pf_status::PF_MISUSE, forked().to_string()));
+        }
     }
 
     #[test]

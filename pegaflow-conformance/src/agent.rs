@@ -196,6 +196,7 @@ impl Agent {
                 loops::echo(&mut self.side, channel, rounds, &grant, CounterId::from_bits(counter));
             }
             Command::Outlive => return Reply::Value(crate::sys::start_shadow().expect("a process").into()),
+            Command::Fork => return Reply::Value(crate::sys::start_child().expect("a child").into()),
             Command::Steady { messages, warm } => {
                 return Reply::Value(loops::steady(&mut self.side, messages, warm));
             }

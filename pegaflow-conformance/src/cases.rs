@@ -14,6 +14,7 @@ mod ends;
 mod fencing;
 mod figures;
 mod flow;
+mod fork;
 mod interface;
 mod memory_misuse;
 mod misuse;
@@ -99,6 +100,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     checking::CASES,
     connecting::CASES,
     closing::CASES,
+    fork::CASES,
     counters::CASES,
     figures::CASES,
     steady::CASES,

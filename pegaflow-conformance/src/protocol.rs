@@ -132,6 +132,8 @@ pub(crate) enum Command {
     Echo { channel: u32, rounds: u32, grant: Vec<u8>, counter: u32 },
     /// Start a process that has the agent's memory and descriptors, and lives on: `Value`, its process id.
     Outlive,
+    /// Fork a child that lives on and does nothing: `Value`, its process id.
+    Fork,
     /// Receive and release so many messages; `Value`, the allocations since the first `warm` ones.
     Steady { messages: u32, warm: u32 },
 }

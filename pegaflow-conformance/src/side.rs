@@ -303,6 +303,11 @@ pub(crate) fn sleep(port: &mut impl Port, patience: Duration, what: &str) {
     assert!(woken > 0 || left < patience, "slept {patience:?} and nothing woke the port: {what}");
 }
 
+/// A shape of nothing, for a call that is refused before it is looked at.
+pub(crate) fn nothing() -> Shape<'static> {
+    Shape::Spans(&[])
+}
+
 /// The bytes that a seed stands for.
 pub(crate) fn seeded(seed: u64, bytes: u64) -> Vec<u8> {
     let mut memory = vec![0; usize::try_from(bytes).expect("memory of this process")];

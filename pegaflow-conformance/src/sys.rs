@@ -6,7 +6,7 @@ mod process;
 
 pub(crate) use allocator::allocations;
 pub(crate) use foreign::{lend, lend_as};
-pub(crate) use process::start_shadow;
+pub(crate) use process::{Child, in_a_child, start_child, start_shadow, take_place};
 
 /// Raises the soft limit of open descriptors to the hard one: a channel holds a few.
 pub(crate) fn raise_descriptor_limit() {

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, DeviceEvent, Kind, Link, Meets};
 pub use crate::{
+    fork::Origin,
     reaper::Reaper,
     run::{Cursor, Follow, Move, Run},
 };
@@ -89,6 +90,15 @@ impl fmt::Debug for Imported {
 pub trait Domain: Send + Sync {
     /// What this backend can do here.
     fn capabilities(&self) -> &Capabilities;
+
+    /// The process that this was opened in, where a child of a fork has no use for it: then no node is made on it there.
+    /// `None` where it holds nothing but memory, which a child has as its parent does.
+    ///
+    /// In a child core calls nothing of a domain's or an engine's, and drops no engine. What is dropped there nonetheless,
+    /// as an import or the domain itself, must leave alone what is the parent's.
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
 
     /// Registers memory, so that engines reach it and, where the capabilities say so, peers too.
     ///

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use crate::{ChannelId, CounterId};
+use crate::{ChannelId, CounterId, fork::Origin};
 
 const COUNT_BITS: u32 = 52;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
@@ -143,6 +143,7 @@ impl fmt::Debug for CounterTable {
 #[derive(Debug)]
 pub(crate) struct CounterPool {
     channel: ChannelId,
+    origin: Origin,
     table: CounterTable,
     /// Free positions with the generation that their next use gets, used longest ago first: a position comes back
     /// after as many retirements as there are free ones, and its generation after 4096 of its own.
@@ -152,7 +153,7 @@ pub(crate) struct CounterPool {
 impl CounterPool {
     pub(crate) fn new(channel: ChannelId, table: CounterTable) -> Arc<Self> {
         let free = (0..table.counters()).map(|index| (index, 1)).collect();
-        Arc::new(Self { channel, table, free: Mutex::new(free) })
+        Arc::new(Self { channel, origin: Origin::here(), table, free: Mutex::new(free) })
     }
 
     /// Takes a counter, at zero. `None` where all are taken.
@@ -186,9 +187,12 @@ impl Counter {
     }
 
     /// How many counted transfers have landed: the minimum over the channel's lanes. All bytes of those transfers are
-    /// visible to this thread. Never blocks, allocates or calls the system.
+    /// visible to this thread. Never blocks, allocates or calls the system. 0 in a child of a fork, for ever.
     #[must_use]
     pub fn value(&self) -> u64 {
+        if !self.pool.origin.is_here() {
+            return 0;
+        }
         self.pool.table.value(What::Counted, self.id.index())
     }
 
@@ -197,12 +201,18 @@ impl Counter {
     /// [`value`](Self::value).
     #[must_use]
     pub fn aborted(&self) -> u64 {
+        if !self.pool.origin.is_here() {
+            return 0;
+        }
         self.pool.table.value(What::Aborted, self.id.index())
     }
 }
 
 impl Drop for Counter {
     fn drop(&mut self) {
+        if !self.pool.origin.is_here() {
+            return;
+        }
         let next = (self.id.generation() + 1) & GENERATION_MASK;
         // The cell moves on at once, so that late increments miss it even while nobody holds the position.
         self.pool.table.begin(self.id.index(), next);

@@ -136,6 +136,9 @@ pub enum ApiMisuse {
         /// What the plan does.
         wanted: &'static str,
     },
+    /// A handle that was made before a fork, in the child.
+    #[error("made before a fork, and dead in the child: open the backend and make a node there")]
+    Forked,
     /// The backend can't do what the plan asks.
     #[error("backend `{backend}` can't {what}")]
     Unsupported {
@@ -194,6 +197,9 @@ pub enum MemoryError {
     /// No window at all.
     #[error("a grant of no window")]
     NoWindow,
+    /// The caller broke a rule.
+    #[error(transparent)]
+    Misuse(#[from] ApiMisuse),
     /// The backend's own failure.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -294,6 +300,9 @@ pub enum ConnectError {
         /// The system's word.
         source: io::Error,
     },
+    /// The caller broke a rule.
+    #[error(transparent)]
+    Misuse(#[from] ApiMisuse),
     /// The peer's memory could not be reached from here.
     #[error(transparent)]
     Backend(#[from] BackendError),

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     ChannelId, ConnectError, Window,
     backend::{Domain, Imported},
+    fork::Origin,
     plan::Base,
     region::RegionInner,
     upkeep::{Quarantined, Upkeep},
@@ -58,6 +59,7 @@ pub struct Grant {
     pub(crate) inner: Arc<GrantInner>,
     pub(crate) bytes: Vec<u8>,
     pub(crate) registry: std::sync::Weak<crate::node::Registry>,
+    pub(crate) origin: Origin,
 }
 
 impl Grant {
@@ -77,7 +79,9 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let Some(registry) = self.registry.upgrade() {
+        if self.origin.is_here()
+            && let Some(registry) = self.registry.upgrade()
+        {
             registry.withdraw(self.inner.epoch);
         }
     }
@@ -236,6 +240,7 @@ pub(crate) struct RemoteInner {
     pub(crate) epoch: u64,
     pub(crate) usage: Arc<Usage>,
     pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) origin: Origin,
 }
 
 impl RemoteInner {
@@ -250,8 +255,12 @@ impl RemoteInner {
 
 impl Drop for RemoteInner {
     fn drop(&mut self) {
-        // Unmapping what a peer has granted takes long where there is much of it.
         let regions = std::mem::take(&mut self.regions);
+        if !self.origin.is_here() {
+            std::mem::forget(regions);
+            return;
+        }
+        // Unmapping what a peer has granted takes long where there is much of it.
         self.upkeep.reaper.take(move || drop(regions));
     }
 }
@@ -302,10 +311,10 @@ impl Remote {
 
     /// The window's first byte in this process, where [`Capabilities::maps_peer_memory`](crate::Capabilities) says
     /// that the backend maps it; valid while this `Remote` or a plan over it lives. For rivals and debugging: bytes
-    /// touched through it follow no promise.
+    /// touched through it follow no promise. `None` in a child of a fork, which does not have the memory.
     #[must_use]
     pub fn mapped(&self, window: u32) -> Option<*mut u8> {
-        if !self.0.domain.capabilities().maps_peer_memory {
+        if !self.0.origin.is_here() || !self.0.domain.capabilities().maps_peer_memory {
             return None;
         }
         let &(region, offset, _) = self.0.windows.get(window as usize)?;

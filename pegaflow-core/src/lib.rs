@@ -32,6 +32,9 @@
 //! One mistake is not caught: memory behind [`Region::as_ptr`] that the caller touches while a transfer moves it has
 //! undefined bytes.
 //!
+//! In a child of a fork every handle from before it is dead: calls say [`ApiMisuse::Forked`], drops do nothing. A child can
+//! open the backend and make a node of its own.
+//!
 //! What a backend writes is in [`backend`]; what it may rely on and must keep is in its words there.
 
 pub mod backend;
@@ -42,6 +45,7 @@ mod counter;
 mod device_event;
 mod error;
 mod event;
+mod fork;
 mod grant;
 mod ids;
 mod node;

@@ -28,6 +28,7 @@ use crate::{
     Access, AllocateOptions, ApiMisuse, Audience, Bounds, Capabilities, ChannelId, Class, ConnectError, Grant, Kind,
     Meets, MemoryError, Op, Plan, Poller, Quarantined, Region, Remote, Shape, Subscriber, Window,
     backend::{Domain, Reaper},
+    fork::Origin,
     grant::{GrantBlob, GrantInner, RemoteInner},
     node::{
         control::{Control, Identity},
@@ -110,6 +111,7 @@ pub struct Node(Arc<NodeInner>);
 pub(crate) struct NodeInner {
     pub(crate) options: NodeOptions,
     pub(crate) identity: Identity,
+    pub(crate) origin: Origin,
     pub(crate) domain: Arc<dyn Domain>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) control: Control,
@@ -151,8 +153,8 @@ impl Node {
     /// Starts a node on a backend: opens its socket and its control thread, which accepts dials and answers imports.
     ///
     /// # Errors
-    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], [`ConnectError::BadListen`], [`ConnectError::BadSilence`], or
-    /// [`ConnectError::Io`] naming the socket.
+    /// [`ConnectError::BadName`], [`ConnectError::Bounds`], [`ConnectError::BadListen`], [`ConnectError::BadSilence`],
+    /// [`ApiMisuse::Forked`] where the backend was opened before a fork, or [`ConnectError::Io`] naming the socket.
     pub fn new(domain: Arc<dyn Domain>, options: NodeOptions) -> Result<Self, ConnectError> {
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if options.name.is_empty() || options.name.len() > 64 || !options.name.bytes().all(fits) {
@@ -166,6 +168,10 @@ impl Node {
             let checked = bounds.check().and_then(|()| bounds.check_against(domain.capabilities()));
             checked.map_err(|source| ConnectError::Bounds { class, source })?;
         }
+        if domain.origin().is_some_and(|origin| !origin.is_here()) {
+            return Err(ApiMisuse::Forked.into());
+        }
+        let origin = Origin::here();
         let identity = Identity::new(&options.name, domain.capabilities().backend)?;
         let registry = Arc::new(Registry::default());
         let started = |source| ConnectError::Io { what: "starting the reaper's thread".to_owned(), source };
@@ -174,7 +180,8 @@ impl Node {
         let control = Control::start(&identity, &options, shared)?;
         let life = begin_life(&options.name, domain.capabilities().meets);
         let next_channel = AtomicU32::new(1);
-        Ok(Self(Arc::new(NodeInner { options, identity, domain, registry, control, upkeep, life, next_channel })))
+        let inner = NodeInner { options, identity, origin, domain, registry, control, upkeep, life, next_channel };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The node's name.
@@ -273,6 +280,7 @@ impl Node {
     }
 
     fn check_length(&self, bytes: u64) -> Result<(), MemoryError> {
+        self.0.origin.check()?;
         let max = self.capabilities().max_region_bytes;
         if bytes == 0 || bytes > max { Err(MemoryError::BadLength { bytes, max }) } else { Ok(()) }
     }
@@ -283,6 +291,7 @@ impl Node {
     /// [`MemoryError::NoWindow`], a window outside its region, a region of another node, or memory that this backend
     /// can't show to a peer.
     pub fn grant(&self, windows: &[Window], access: Access, to: Audience) -> Result<Grant, MemoryError> {
+        self.0.origin.check()?;
         if windows.is_empty() {
             return Err(MemoryError::NoWindow);
         }
@@ -304,7 +313,8 @@ impl Node {
         }
         let inner = Arc::new(GrantInner { epoch, audience: to, regions });
         self.0.registry.enter(&inner);
-        Ok(Grant { inner, bytes: blob.encode(), registry: Arc::downgrade(&self.0.registry) })
+        let registry = Arc::downgrade(&self.0.registry);
+        Ok(Grant { inner, bytes: blob.encode(), registry, origin: self.0.origin })
     }
 
     /// Makes a peer's grant usable over a connected channel. Blocks until the peer's control thread has answered; its
@@ -315,6 +325,7 @@ impl Node {
     /// [`ConnectError::Refused`] (no longer granted, or not to this channel), [`ConnectError::NotConnected`],
     /// [`ConnectError::NoAnswer`] after `wait`.
     pub fn import(&self, from: ChannelId, grant: &[u8], wait: Duration) -> Result<Remote, ConnectError> {
+        self.0.origin.check()?;
         let blob = GrantBlob::decode(grant)?;
         let peer = self.0.registry.peer(from).ok_or(ConnectError::NotConnected(from))?;
         if (blob.owner.as_str(), blob.incarnation) != (peer.name.as_str(), peer.incarnation) {
@@ -347,6 +358,7 @@ impl Node {
             epoch: blob.epoch,
             usage,
             upkeep: Arc::clone(&self.0.upkeep),
+            origin: self.0.origin,
         })))
     }
 
@@ -381,6 +393,7 @@ impl Node {
     /// # Errors
     /// [`ApiMisuse`] naming the side and what does not fit.
     pub fn plan(&self, op: Op, here: (&[Window], Shape<'_>), there: (&Remote, Shape<'_>)) -> Result<Plan, ApiMisuse> {
+        self.0.origin.check()?;
         if !here.0.iter().all(|window| window.region.same_node(&self.0.domain)) {
             return Err(ApiMisuse::WrongNode("a region here"));
         }
@@ -407,6 +420,7 @@ impl Node {
     /// # Errors
     /// The backend's failure, or the port's own descriptors.
     pub fn port<S: Subscriber>(&self, subscriber: S) -> Result<Poller<S>, ConnectError> {
+        self.0.origin.check()?;
         Poller::new(Arc::clone(&self.0), subscriber)
     }
 }

@@ -23,6 +23,9 @@ use crate::{
 /// one at a time.
 ///
 /// Nothing moves unless somebody polls: a port makes progress inside [`poll`](Port::poll) only.
+///
+/// In a child of a fork each call that can say so gives [`ApiMisuse::Forked`]. Of the others, `poll` gives 0, `state`,
+/// `peer` and `find` give `None`, `cancel` gives `false`, and `arm` gives [`Armed::Sleep`] without an end.
 pub trait Port: Send {
     /// Takes the dials of peers for `class`; each gives a channel, made known by its [`Event::Channel`]. A dial is taken
     /// inside [`poll`](Port::poll), as everything else: until this port polls, who dials waits.

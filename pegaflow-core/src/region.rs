@@ -14,6 +14,7 @@ pub(crate) use mapping::Mapping;
 use crate::{
     MemoryError,
     backend::{Domain, LocalKey, Memory},
+    fork::Origin,
     node::control::ConnectionId,
     upkeep::{Quarantined, Upkeep},
 };
@@ -79,7 +80,8 @@ impl Region {
     }
 
     /// Its first byte. A peer may write the memory at any time between a grant and its revoke, so no reference into
-    /// it is ever handed out: use volatile or atomic accesses, or bytes whose transfer has ended.
+    /// it is ever handed out: use volatile or atomic accesses, or bytes whose transfer has ended. A child of a fork does
+    /// not have memory that Pegaflow allocated: there is nothing at that address, or something else.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
         self.0.mapping.base()
@@ -89,7 +91,8 @@ impl Region {
     ///
     /// # Errors
     /// [`MemoryError::BeyondRegion`] where the range leaves the region; [`MemoryError::Refused`] for memory of an
-    /// accelerator, whose bytes this process can't touch.
+    /// accelerator, whose bytes this process can't touch; [`ApiMisuse::Forked`](crate::ApiMisuse::Forked) in a child of a
+    /// fork.
     pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), MemoryError> {
         self.check(offset, bytes.len() as u64)?;
         self.0.mapping.write(offset, bytes);
@@ -107,6 +110,7 @@ impl Region {
     }
 
     fn check(&self, offset: u64, length: u64) -> Result<(), MemoryError> {
+        self.0.origin.check()?;
         if let Kind::Device { ordinal } = self.0.kind {
             let backend = self.0.domain.capabilities().backend;
             let why = format!("the bytes lie in device {ordinal}: copy them with its own library");
@@ -138,6 +142,7 @@ pub(crate) fn check_range(range: &Range<u64>, bytes: u64) -> Result<(), MemoryEr
 /// Registered memory. Its last owner has the reaper deregister, then unmap, in that order.
 pub(crate) struct RegionInner {
     pub(crate) key: LocalKey,
+    origin: Origin,
     kind: Kind,
     domain: Arc<dyn Domain>,
     upkeep: Arc<Upkeep>,
@@ -162,6 +167,7 @@ impl RegionInner {
         let key = mapping.describe(kind, register)?;
         Ok(Region(Arc::new(Self {
             key,
+            origin: Origin::here(),
             kind,
             domain: Arc::clone(domain),
             upkeep: Arc::clone(upkeep),
@@ -210,6 +216,10 @@ impl RegionInner {
 
 impl Drop for RegionInner {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // The registration is the parent's, and so is the memory, or it is somebody else's by now.
+            return;
+        }
         // SAFETY: taken once, here; nobody reaches it after this value.
         let mapping = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.mapping) });
         let (domain, key, upkeep) = (Arc::clone(&self.domain), self.key, Arc::clone(&self.upkeep));

@@ -4,7 +4,7 @@ use std::{os::fd::BorrowedFd, sync::Arc};
 
 use pegaflow_core::{
     BackendError, Capabilities, DeviceEvent, ForeignMemory, Kind, Meets, PeerCpu,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Origin, Parcel, Reaper},
 };
 
 use crate::{
@@ -83,6 +83,10 @@ struct RdmaDomain {
 impl Domain for RdmaDomain {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        Some(self.shared.rail.device.origin())
     }
 
     unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError> {

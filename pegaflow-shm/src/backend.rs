@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pegaflow_core::{
     BackendError, Capabilities, ForeignMemory, Kind,
-    backend::{Domain, Engine, Imported, LocalKey, Memory, Parcel, Reaper},
+    backend::{Domain, Engine, Imported, LocalKey, Memory, Origin, Parcel, Reaper},
 };
 
 use crate::{ShmConfig, error::NAME, progress::ShmEngine, region::Registrations};
@@ -18,7 +18,8 @@ const MAX_CHANNELS: u16 = 256;
 /// A config value out of range.
 pub fn open(config: &ShmConfig) -> Result<Arc<dyn Domain>, BackendError> {
     config.check().map_err(|error| BackendError::new(NAME, error.to_string()))?;
-    Ok(Arc::new(ShmDomain { capabilities: CAPABILITIES, config: *config, registrations: Registrations::default() }))
+    let (origin, registrations) = (Origin::here(), Registrations::default());
+    Ok(Arc::new(ShmDomain { capabilities: CAPABILITIES, origin, config: *config, registrations }))
 }
 
 const CAPABILITIES: Capabilities = Capabilities {
@@ -38,6 +39,7 @@ const CAPABILITIES: Capabilities = Capabilities {
 
 struct ShmDomain {
     capabilities: Capabilities,
+    origin: Origin,
     config: ShmConfig,
     registrations: Registrations,
 }
@@ -45,6 +47,10 @@ struct ShmDomain {
 impl Domain for ShmDomain {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        Some(self.origin)
     }
 
     unsafe fn register(&self, memory: &Memory<'_>) -> Result<LocalKey, BackendError> {

@@ -23,6 +23,8 @@ use std::{
 use async_trait::async_trait;
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
+use pegaflow_core::{ApiMisuse, backend::Origin};
+
 use crate::config::HostPort;
 use board::Board;
 
@@ -138,6 +140,9 @@ pub enum RendezvousError {
     /// The board's thread has ended.
     #[error("the board's thread has ended")]
     Ended,
+    /// The caller broke a rule.
+    #[error(transparent)]
+    Misuse(#[from] ApiMisuse),
 }
 
 fn hint(source: &io::Error) -> &'static str {
@@ -149,6 +154,7 @@ pub struct TcpBoard {
     inner: Arc<Inner>,
     runtime: Handle,
     local: SocketAddr,
+    origin: Origin,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -185,7 +191,13 @@ impl TcpBoard {
                 runtime.shutdown_background();
             })
             .map_err(failed)?;
-        Ok(Self { inner, runtime: handle, local, stop: Some(stop), thread: Some(thread) })
+        let origin = Origin::here();
+        Ok(Self { inner, runtime: handle, local, origin, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Refuses a board that was made before a fork: its thread is in the parent alone.
+    fn check(&self) -> Result<(), RendezvousError> {
+        if self.origin.is_here() { Ok(()) } else { Err(ApiMisuse::Forked.into()) }
     }
 
     /// The address that it listens at.
@@ -199,6 +211,7 @@ impl TcpBoard {
     /// # Errors
     /// As there.
     pub fn publish_blocking(&self, key: &str, value: Vec<u8>) -> Result<(), RendezvousError> {
+        self.check()?;
         self.inner.board.put(key, value).map(|_| ())
     }
 
@@ -231,6 +244,7 @@ impl TcpBoard {
         &self,
         work: impl Future<Output = Result<T, RendezvousError>> + Send + 'static,
     ) -> Result<T, RendezvousError> {
+        self.check()?;
         let (answer, receiver) = mpsc::sync_channel(1);
         self.runtime.spawn(async move {
             // Whoever asked is blocked on it.
@@ -252,6 +266,7 @@ impl TcpBoard {
             }
         }
 
+        self.check()?;
         let task = self.runtime.spawn(work);
         let _end = EndWithMe(task.abort_handle());
         task.await.unwrap_or(Err(RendezvousError::Ended))
@@ -261,6 +276,7 @@ impl TcpBoard {
 #[async_trait]
 impl Rendezvous for TcpBoard {
     async fn publish(&self, key: &str, value: Vec<u8>) -> Result<(), RendezvousError> {
+        self.check()?;
         self.inner.board.put(key, value).map(|_| ())
     }
 
@@ -312,6 +328,11 @@ impl Inner {
 
 impl Drop for TcpBoard {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // The thread is the parent's, and a word on the way to it would wake it there.
+            std::mem::forget((self.stop.take(), self.thread.take()));
+            return;
+        }
         if let Some(stop) = self.stop.take() {
             // Fails only where the thread has ended already.
             let _ = stop.send(());

@@ -14,5 +14,7 @@ mod rendezvous_garbage;
 
 #[path = "front_door/example.rs"]
 mod example;
+#[path = "front_door/fork.rs"]
+mod fork;
 #[path = "front_door/session.rs"]
 mod session;

@@ -35,6 +35,7 @@ use super::{
 use crate::{
     Cause, ChannelId, Class, ConnectError,
     backend::{Domain, Parcel},
+    fork::Origin,
     upkeep::Upkeep,
 };
 
@@ -155,6 +156,7 @@ pub(crate) struct Control {
     mailbox: Arc<Mailbox>,
     address: Address,
     thread: Option<JoinHandle<()>>,
+    origin: Origin,
     listening: Mutex<[Option<Arc<Inbox>>; 3]>,
 }
 
@@ -174,7 +176,8 @@ impl Control {
             .name("pegaflow-ctl".to_owned())
             .spawn(move || state.run())
             .map_err(|source| failed("starting the control thread", source))?;
-        Ok(Self { mailbox, address, thread: Some(thread), listening: Mutex::default() })
+        let origin = Origin::here();
+        Ok(Self { mailbox, address, thread: Some(thread), origin, listening: Mutex::default() })
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -216,6 +219,11 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // The thread is the parent's, and so is whom a word in the mailbox would wake.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.mailbox.put(Command::Stop);
         if let Some(thread) = self.thread.take() {
             // It ends at once; a panic in it was told by the panic hook.

@@ -29,6 +29,8 @@ use std::{
 
 pub(crate) use watch::{Watch, WatchId, Watches};
 
+use crate::fork::Origin;
+
 /// Enough for a thread that waits: what is not touched is only addresses.
 const STACK_BYTES: usize = 128 << 10;
 
@@ -38,6 +40,7 @@ pub(crate) struct Life {
     file: OwnedFd,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    origin: Origin,
 }
 
 impl Life {
@@ -59,7 +62,7 @@ impl Life {
                 let _ = begun.send(Err(error));
             }
         })?;
-        let life = Self { file, ended, thread: Some(thread) };
+        let life = Self { file, ended, thread: Some(thread), origin: Origin::here() };
         answer.recv().unwrap_or_else(|_| Err(io::ErrorKind::UnexpectedEof.into()))?;
         Ok(life)
     }
@@ -72,6 +75,10 @@ impl Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.ended.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();

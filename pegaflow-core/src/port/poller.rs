@@ -15,6 +15,7 @@ use crate::{
     ApiMisuse, Armed, Batch, Cause, ChannelId, Class, ConnectError, Counter, Event, Grant, Link, MemoryError, Outcome,
     Revoking, Slot, State, Submitted, Subscriber, TransferId,
     backend::{Engine, Follow, Posted, Raw, Run, Work},
+    fork::Origin,
     node::{NodeInner, inbox::Inbox, news},
     observe::Accepted,
 };
@@ -27,7 +28,8 @@ const GARBAGE_SLOT: Cause = Cause::Garbage(2);
 /// A port whose owner polls it himself; facts go to the subscriber `S`.
 pub struct Poller<S: Subscriber> {
     pub(super) node: Arc<NodeInner>,
-    /// Taken by the drop: it may live on longer than the port.
+    pub(super) origin: Origin,
+    /// Taken by the drop: it may live on longer than the port. In a child of a fork it stays.
     pub(super) engine: ManuallyDrop<Box<dyn Engine>>,
     pub(super) inbox: Arc<Inbox>,
     /// By link.
@@ -70,6 +72,7 @@ impl<S: Subscriber> Poller<S> {
         let (copies_in_poll, fence_is_proof) = (capabilities.copies_in_poll, capabilities.fence_is_proof);
         Ok(Self {
             node,
+            origin: Origin::here(),
             engine: ManuallyDrop::new(engine),
             inbox,
             channels: (0..count).map(|_| None).collect(),
@@ -103,11 +106,13 @@ impl<S: Subscriber> Poller<S> {
     }
 
     pub(super) fn channel(&self, id: ChannelId) -> Result<&Channel, ApiMisuse> {
+        self.origin.check()?;
         let found = self.channels.get(usize::from(id.index)).and_then(Option::as_deref);
         found.filter(|channel| channel.id == id).ok_or(ApiMisuse::UnknownChannel(id))
     }
 
     pub(super) fn channel_mut(&mut self, id: ChannelId) -> Result<&mut Channel, ApiMisuse> {
+        self.origin.check()?;
         let found = self.channels.get_mut(usize::from(id.index)).and_then(Option::as_deref_mut);
         found.filter(|channel| channel.id == id).ok_or(ApiMisuse::UnknownChannel(id))
     }
@@ -356,10 +361,12 @@ impl<S: Subscriber> Poller<S> {
 
 impl<S: Subscriber> Port for Poller<S> {
     fn listen(&mut self, class: Class) -> Result<(), ConnectError> {
+        self.origin.check()?;
         self.node.control.listen(class, &self.inbox)
     }
 
     fn dial(&mut self, address: &[u8], class: Class, patience: Duration) -> Result<ChannelId, ConnectError> {
+        self.origin.check()?;
         self.begin_dial(address, class, patience)
     }
 
@@ -376,6 +383,9 @@ impl<S: Subscriber> Port for Poller<S> {
             let named = channel.peer.as_ref().is_some_and(|known| known.name == peer);
             named && channel.class == class && !channel.closing && matches!(channel.state, State::Up { .. })
         };
+        if !self.origin.is_here() {
+            return None;
+        }
         let channels = self.active.iter().filter_map(|&link| self.channels[usize::from(link)].as_deref());
         channels.filter(fits).map(|channel| channel.id).max_by_key(|id| id.serial)
     }
@@ -395,6 +405,9 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 
     fn poll(&mut self, events: &mut [Event]) -> usize {
+        if !self.origin.is_here() {
+            return 0;
+        }
         if self.armed {
             self.armed = false;
             self.engine.disarm();
@@ -424,19 +437,22 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 
     fn message(&self, slot: Slot) -> Result<&[u8], ApiMisuse> {
-        let channel = self.channel(slot.channel).map_err(|_| ApiMisuse::SlotNotHeld)?;
+        let channel = self.channel(slot.channel).map_err(not_held)?;
         let bytes = channel.held.bytes(slot.index, slot.generation)?;
         Ok(self.engine.message(slot.channel.link(), slot.index, bytes))
     }
 
     fn release(&mut self, slot: Slot) -> Result<(), ApiMisuse> {
-        let channel = self.channel_mut(slot.channel).map_err(|_| ApiMisuse::SlotNotHeld)?;
+        let channel = self.channel_mut(slot.channel).map_err(not_held)?;
         channel.held.release(slot.index, slot.generation)?;
         self.engine.release(slot.channel.link(), slot.index);
         Ok(())
     }
 
     fn cancel(&mut self, id: TransferId) -> bool {
+        if !self.origin.is_here() {
+            return false;
+        }
         let channel = self.channels.get(usize::from(id.channel)).and_then(Option::as_deref);
         let Some(slot) = channel.and_then(|channel| channel.in_flight(id)) else {
             return false;
@@ -469,6 +485,9 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 
     fn arm(&mut self) -> Armed {
+        if !self.origin.is_here() {
+            return Armed::Sleep { until: None };
+        }
         let busy = |link: &u16| {
             self.channels[usize::from(*link)].as_deref().is_some_and(|channel| {
                 let waits = self.copies_in_poll && channel.has_work();
@@ -491,6 +510,14 @@ impl<S: Subscriber> Port for Poller<S> {
     }
 }
 
+/// What is said of a slot whose channel is not there.
+fn not_held(error: ApiMisuse) -> ApiMisuse {
+    match error {
+        ApiMisuse::Forked => error,
+        _ => ApiMisuse::SlotNotHeld,
+    }
+}
+
 impl<S: Subscriber> fmt::Debug for Poller<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Poller").field("channels", &self.active.len()).finish_non_exhaustive()
@@ -499,6 +526,9 @@ impl<S: Subscriber> fmt::Debug for Poller<S> {
 
 impl<S: Subscriber> Drop for Poller<S> {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         for at in 0..self.active.len() {
             self.finish_for(Link(self.active[at]), State::Closed, Cause::ClosedHere);
         }

@@ -60,6 +60,9 @@ impl AsFd for Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
+        if !self.device.origin().is_here() {
+            return;
+        }
         // SAFETY: made by this device's library; queues that use it hold an `Arc` of it.
         let code = unsafe { (self.device.verbs.destroy_comp_channel)(self.raw.as_ptr()) };
         if code != 0 {
@@ -133,6 +136,9 @@ impl CompletionQueue {
 
 impl Drop for CompletionQueue {
     fn drop(&mut self) {
+        if !self.device.origin().is_here() {
+            return;
+        }
         // SAFETY: its queue pair is gone, see `channel::Link`; every event that was taken is acknowledged.
         let code = unsafe { (self.device.verbs.destroy_cq)(self.raw.as_ptr()) };
         if code != 0 {

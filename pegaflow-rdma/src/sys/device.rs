@@ -8,7 +8,7 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use pegaflow_core::BackendError;
+use pegaflow_core::{BackendError, backend::Origin};
 
 use super::{Verbs, abi::*};
 use crate::error::{NAME, failed, failed_so};
@@ -72,7 +72,7 @@ impl DeviceList {
             unsafe { (self.verbs.close_device)(context.as_ptr()) };
             return Err(error);
         };
-        Ok(Device { verbs: self.verbs, context, domain, name })
+        Ok(Device { verbs: self.verbs, context, domain, name, origin: Origin::here() })
     }
 }
 
@@ -89,6 +89,7 @@ pub(crate) struct Device {
     pub(super) context: NonNull<ibv_context>,
     pub(super) domain: NonNull<ibv_pd>,
     name: String,
+    origin: Origin,
 }
 
 // SAFETY: the verbs are thread-safe (man ibv_open_device and rdma-core's documentation); the pointers are never
@@ -114,6 +115,11 @@ pub(crate) struct PortAttributes {
 impl Device {
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it was opened. In a child of a fork it is the parent's, and nothing that was made of it is taken down there.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     pub(crate) fn library(&self) -> &'static str {
@@ -214,6 +220,9 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
         // SAFETY: whatever was made of the domain held this value, so it is gone.
         let freed = unsafe { (self.verbs.dealloc_pd)(self.domain.as_ptr()) };
         // SAFETY: nothing else was made of the context.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use pegaflow_core::BackendError;
+use pegaflow_core::{BackendError, backend::Origin};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
 use super::{Device, abi::*};
@@ -103,9 +103,10 @@ impl MemoryRegion {
         self.give_back()
     }
 
-    /// Deregisters it once: what is tried again is given back already, or for good the device's.
+    /// Deregisters it once: what is tried again is given back already, or for good the device's. In a child of a fork it is
+    /// the parent's.
     fn give_back(&mut self) -> Result<(), BackendError> {
-        if std::mem::replace(&mut self.given_back, true) {
+        if std::mem::replace(&mut self.given_back, true) || !self.device.origin().is_here() {
             return Ok(());
         }
         // SAFETY: registered with this device, and given back once.
@@ -167,6 +168,7 @@ pub(crate) unsafe fn key_table<'a>(key: u64) -> &'a KeyTable {
 pub(crate) struct Staging {
     /// Taken when this value is dropped.
     region: Option<MemoryRegion>,
+    origin: Origin,
     base: NonNull<u8>,
     bytes: usize,
     /// It is never given back.
@@ -188,7 +190,7 @@ impl Staging {
         let Some(base) = NonNull::new(base.cast::<u8>()) else {
             return Err(refused("mmap", rustix::io::Errno::FAULT));
         };
-        let mut made = Self { region: None, base, bytes, kept: false };
+        let mut made = Self { region: None, origin: device.origin(), base, bytes, kept: false };
         // A fork may give the parent new pages, and the NIC would go on with the old ones.
         // SAFETY: exactly the range that was mapped above.
         unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes, Advice::LinuxDontFork) }
@@ -234,7 +236,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.kept {
+        if self.kept || !self.origin.is_here() {
             std::mem::forget(self.region.take());
             return;
         }

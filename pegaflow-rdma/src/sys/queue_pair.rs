@@ -205,7 +205,7 @@ impl QueuePair {
     }
 
     fn destroy_once(&mut self) -> bool {
-        if std::mem::replace(&mut self.destroyed, true) {
+        if std::mem::replace(&mut self.destroyed, true) || !self.device.origin().is_here() {
             return true;
         }
         // SAFETY: made by this library, and destroyed once.

@@ -6,7 +6,7 @@ use std::{
     ptr::{self, NonNull},
 };
 
-use pegaflow_core::BackendError;
+use pegaflow_core::{BackendError, backend::Origin};
 use rustix::{
     fs::{MemfdFlags, SealFlags},
     mm::{Advice, MapFlags, ProtFlags},
@@ -19,6 +19,7 @@ use crate::error::{NAME, failed};
 pub(crate) struct Mapped {
     base: NonNull<u8>,
     bytes: usize,
+    origin: Origin,
 }
 
 // SAFETY: an address range of this process; whoever accesses it does so by raw copies or atomics.
@@ -65,7 +66,7 @@ impl Mapped {
         let Some(base) = NonNull::new(base.cast()) else {
             return Err(BackendError::new(NAME, "mmap gave address 0"));
         };
-        let mapped = Self { base, bytes };
+        let mapped = Self { base, bytes, origin: Origin::here() };
         // SAFETY: exactly the range that was mapped above.
         unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes, Advice::LinuxDontFork) }
             .map_err(errno("madvise(MADV_DONTFORK)"))?;
@@ -79,6 +80,10 @@ impl Mapped {
 
 impl Drop for Mapped {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            // A child of a fork does not have it; by now there may be something else.
+            return;
+        }
         // SAFETY: mapped by `map` with this length, and nobody can reach it after this value.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.bytes) };
         debug_assert!(unmapped.is_ok(), "munmap of our own mapping: {unmapped:?}");

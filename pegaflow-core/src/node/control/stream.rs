@@ -5,18 +5,22 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
+use rustix::{
+    event::epoll,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, Shutdown,
+    },
 };
 
 use super::{
     GARBAGE_ON_CONTROL,
     frame::{Frame, HEADER, MAX_BODY, MAX_FILES},
 };
-use crate::{Cause, Meets, backend::Parcel};
+use crate::{Cause, Meets, backend::Parcel, fork::Origin};
 
 /// Most bytes that wait for a peer who does not read; past that the connection is given up.
 const MAX_WAITING: usize = 4 << 20;
@@ -55,6 +59,9 @@ impl Fault {
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: OwnedFd,
+    /// Where it was entered, to be taken out of again.
+    epoll: Option<Arc<OwnedFd>>,
+    origin: Origin,
     /// Most descriptors of a frame: none over TCP.
     max_files: usize,
     received: Vec<u8>,
@@ -69,6 +76,8 @@ impl Stream {
     pub(crate) fn new(socket: OwnedFd, meets: Meets) -> Self {
         Self {
             socket,
+            epoll: None,
+            origin: Origin::here(),
             max_files: if meets == Meets::OneHost { MAX_FILES } else { 0 },
             received: Vec::new(),
             files: VecDeque::new(),
@@ -76,6 +85,12 @@ impl Stream {
             sent: 0,
             waiting_bytes: 0,
         }
+    }
+
+    /// Says in which epoll it was entered.
+    pub(crate) fn entered(mut self, epoll: &Arc<OwnedFd>) -> Self {
+        self.epoll = Some(Arc::clone(epoll));
+        self
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -190,6 +205,21 @@ impl Stream {
         self.received.drain(..HEADER + length);
         let files = self.files.drain(..usize::from(files)).collect();
         Frame::decode(kind, Parcel { bytes, files }).map(Some).map_err(|error| Fault::Garbage(error.to_string()))
+    }
+}
+
+/// A child of a fork may have the socket too. So closing it here is not all: the peer is to see the end, and an epoll
+/// forgets a socket by itself only once nobody has it any more.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
+        if let Some(epoll) = &self.epoll {
+            let _ = epoll::delete(&**epoll, &self.socket);
+        }
+        // Fails where it was never connected.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
     }
 }
 

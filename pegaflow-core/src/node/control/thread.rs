@@ -133,7 +133,7 @@ pub(crate) struct State {
     domain: Arc<dyn Domain>,
     registry: Arc<Registry>,
     upkeep: Arc<Upkeep>,
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     connections: HashMap<ConnectionId, Connection>,
     next_connection: u64,
     listening: HashMap<Class, Arc<Inbox>>,
@@ -150,7 +150,7 @@ impl State {
         mailbox: Arc<Mailbox>,
         (domain, registry, upkeep): (Arc<dyn Domain>, Arc<Registry>, Arc<Upkeep>),
     ) -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
         epoll::add(&epoll, listener.fd(), EventData::new_u64(LISTENER), EventFlags::IN)?;
         epoll::add(&epoll, mailbox.wake.as_fd(), EventData::new_u64(MAILBOX), EventFlags::IN)?;
         if let Some(events) = domain.events() {
@@ -343,7 +343,7 @@ impl State {
         let first = if matches!(stage, Stage::Connecting(_)) { EventFlags::OUT } else { EventFlags::IN };
         epoll::add(&self.epoll, &socket, EventData::new_u64(id.0), first)?;
         self.next_connection += 1;
-        let stream = Stream::new(socket, self.meets);
+        let stream = Stream::new(socket, self.meets).entered(&self.epoll);
         let asked = VecDeque::new();
         let (next_request, unclaimed, imported, revoking) = (0, None, Vec::new(), Vec::new());
         let (left, watch, checks) = (false, None, (None, None));

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, Shutdown, SocketType, sockopt};
 
 use super::{BACKLOG, FLAGS};
-use crate::ConnectError;
+use crate::{ConnectError, fork::Origin};
 
 /// How a connection finds out that the peer's host is gone, from [`NodeOptions::peer_silence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,7 @@ pub(crate) struct Listener {
     socket: OwnedFd,
     address: SocketAddr,
     silence: Silence,
+    origin: Origin,
 }
 
 impl Listener {
@@ -53,7 +54,7 @@ impl Listener {
             rustix::net::bind(&socket, &address)?;
             rustix::net::listen(&socket, BACKLOG)?;
             let address = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
-            Ok(Self { socket, address, silence: Silence::of(peer_silence) })
+            Ok(Self { socket, address, silence: Silence::of(peer_silence), origin: Origin::here() })
         };
         bind().map_err(|source| ConnectError::Io { what: format!("listening at {address} (listen)"), source })
     }
@@ -84,6 +85,15 @@ impl Listener {
         sockopt::set_tcp_keepintvl(socket, self.silence.ask_again)?;
         sockopt::set_tcp_user_timeout(socket, self.silence.gone_after_ms)?;
         Ok(())
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.origin.is_here() {
+            // A child of a fork may have the socket too: it is not to be dialled through that.
+            let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        }
     }
 }
 

@@ -9,15 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketType};
 
 use super::{BACKLOG, FLAGS};
-use crate::ConnectError;
+use crate::{ConnectError, fork::Origin};
 
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: OwnedFd,
     path: PathBuf,
+    origin: Origin,
 }
 
 impl Listener {
@@ -35,7 +36,7 @@ impl Listener {
         let fresh = path.with_extension("new");
         let socket = bind(&fresh).map_err(failed(format!("listening at {}", fresh.display())))?;
         fs::rename(&fresh, &path).map_err(failed(format!("naming the socket {}", path.display())))?;
-        Ok(Self { socket, path })
+        Ok(Self { socket, path, origin: Origin::here() })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -49,6 +50,11 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if !self.origin.is_here() {
+            return;
+        }
+        // A child of a fork may have the socket too: it is not to be dialled through that.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
         // Nothing is lost where it fails: the next node that starts here removes it.
         let _ = fs::remove_file(&self.path);
     }
