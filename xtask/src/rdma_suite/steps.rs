@@ -27,7 +27,7 @@ const BOXES: &[&str] = &[
     "back_pressure,misuse,memory_misuse,connecting",
     "drops,peer_lost",
     "ends,closing",
-    "counters,figures,steady,capabilities",
+    "counters,figures,steady,capabilities,fork",
     "aborting,checking",
     "fencing",
     "revoking",
