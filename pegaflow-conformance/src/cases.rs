@@ -62,6 +62,12 @@ impl Case {
         Self::at(&[Placement::TwoProcesses, Placement::TwoHosts], name, run)
     }
 
+    /// A case whose peer is another process of this host: it is looked at from here.
+    #[track_caller]
+    const fn near(name: &'static str, run: fn(&Context)) -> Self {
+        Self::at(&[Placement::TwoProcesses], name, run)
+    }
+
     /// A case that harms the cable to a peer on another host.
     #[track_caller]
     const fn harming(name: &'static str, run: fn(&Context)) -> Self {

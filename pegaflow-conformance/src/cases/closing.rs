@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
     Case::both("both_close_with_transfers_in_flight", |context| peer_closes(context, true)),
     Case::both("one_channel_closes_and_its_neighbour_lives", neighbour),
     Case::apart("peer_killed_while_idle", killed_idle),
-    Case::apart("a_death_is_told_before_memory_and_sockets_are_gone", killed_and_outlived),
+    Case::near("a_death_is_told_before_memory_and_sockets_are_gone", killed_and_outlived),
     Case::apart("peer_killed_with_transfers_in_flight", killed_busy),
     Case::apart("peer_stopped_and_continued", stopped),
 ];

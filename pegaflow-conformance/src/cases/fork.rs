@@ -20,7 +20,7 @@ use crate::{
 pub(super) const CASES: &[Case] = &[
     Case::alone("handles_are_dead_in_a_child", dead_in_a_child),
     Case::alone("a_child_drops_nothing_of_its_parents", nothing_is_dropped),
-    Case::apart("a_child_keeps_no_connection_open", kept_open),
+    Case::near("a_child_keeps_no_connection_open", kept_open),
 ];
 
 fn forked<T>(given: &Result<T, ApiMisuse>) -> bool {
