@@ -182,6 +182,7 @@ impl Agent {
                 let storm = self.storm.as_ref().expect("a storm");
                 return Reply::Text(storm.state().to_owned());
             }
+            Command::LimitDescriptors { to } => return Reply::Value(crate::sys::limit_descriptors(to)),
             Command::Drop(what) => self.drop(what),
             Command::Polling(on) => self.polling = on,
             Command::Tally => return Reply::Tally(self.side.tally()),

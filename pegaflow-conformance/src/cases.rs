@@ -20,8 +20,11 @@ mod memory_misuse;
 mod misuse;
 mod model;
 mod peer_lost;
+mod restarting;
 mod revoking;
+mod shortage;
 mod sizes;
+mod starving;
 mod steady;
 pub(crate) mod weather;
 
@@ -112,6 +115,9 @@ pub(crate) const CASES: &[&[Case]] = &[
     steady::CASES,
     capabilities::CASES,
     peer_lost::CASES,
+    restarting::CASES,
+    starving::CASES,
+    shortage::CASES,
     cable::CASES,
     interface::CASES,
 ];

@@ -27,6 +27,10 @@ impl Context {
         Self { backend, placement, part: if backend.patience > PATIENCE { 4 } else { 1 } }
     }
 
+    pub(crate) fn is_slow(&self) -> bool {
+        self.part > 1
+    }
+
     /// The same over a cable that is slow, whatever the device is.
     pub(crate) fn over_a_bad_cable(self) -> Self {
         Self { part: 16 * self.part, ..self }

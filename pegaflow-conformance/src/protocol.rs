@@ -120,6 +120,8 @@ pub(crate) enum Command {
     Storm { channel: u32, grant: Vec<u8>, block_bytes: u32, counter: Option<u32> },
     /// `Text`: how the storm stands. `blowing`, `revoked` where the owner took the grant back, or `over` with its channel.
     StormIs,
+    /// `Value`: the limit of open descriptors of the agent's process. It is `to` from now on, or for 0 what is open.
+    LimitDescriptors { to: u64 },
     /// Drop a handle.
     Drop(What),
     /// Poll between commands, or do not.

@@ -191,6 +191,9 @@ pub unsafe extern "C" fn ibv_close_device(context: *mut ibv_context) -> c_int {
     if unsafe { Context::of(context) }.shared.children.load(Ordering::Acquire) != 0 {
         return EBUSY;
     }
+    // SAFETY: as above.
+    let shared = Arc::clone(&unsafe { Context::of(context) }.shared);
+    shared.device.close(&shared);
     // SAFETY: made by a box, nothing else refers to it, and the caller gives it up.
     drop(unsafe { Box::from_raw(context.cast::<Context>()) });
     world::leave();

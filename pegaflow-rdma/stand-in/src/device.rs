@@ -21,8 +21,10 @@ pub(crate) struct Device {
     pub(crate) calls: AtomicU64,
     /// Its completion queues that are armed: somebody may sleep.
     pub(crate) armed: AtomicUsize,
-    /// Every context that was ever opened.
+    /// Every context that is open.
     pub(crate) opened: Mutex<Vec<Arc<Shared>>>,
+    /// What those saw that were closed.
+    closed: Mutex<Counts>,
 }
 
 static DEVICES: OnceLock<Mutex<Vec<&'static Device>>> = OnceLock::new();
@@ -42,6 +44,7 @@ impl Device {
             calls: AtomicU64::new(0),
             armed: AtomicUsize::new(0),
             opened: Mutex::new(Vec::new()),
+            closed: Mutex::new(Counts::default()),
         }))
     }
 
@@ -58,6 +61,14 @@ impl Device {
 
     pub(crate) fn contexts(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A context is closed: what it saw stays.
+    pub(crate) fn close(&self, shared: &Arc<Shared>) {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.add(&shared.counts());
+        drop(closed);
+        self.contexts().retain(|other| !Arc::ptr_eq(other, shared));
     }
 }
 
@@ -103,7 +114,7 @@ pub unsafe extern "C" fn pegaflow_stand_in_device(name: *const c_char, schedule:
 pub unsafe extern "C" fn pegaflow_stand_in_device_counts(name: *const c_char, counts: *mut Counts) -> c_int {
     // SAFETY: the caller's promise.
     let Some(device) = (unsafe { find(name) }) else { return ENODEV };
-    let mut sum = Counts::default();
+    let mut sum = *device.closed.lock().unwrap_or_else(PoisonError::into_inner);
     for shared in device.contexts().iter() {
         sum.add(&shared.counts());
     }

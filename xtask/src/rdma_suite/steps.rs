@@ -29,7 +29,8 @@ const BOXES: &[&str] = &[
     "ends,closing",
     "counters,figures,steady,capabilities,fork",
     "aborting,checking",
-    "fencing",
+    "fencing,shortage,starving",
+    "restarting",
     "revoking",
 ];
 /// Those whose cases are across two hosts only: a cable that is cut, an interface that goes down, and the cases that are

@@ -1,0 +1,110 @@
+//! A peer that comes and goes a hundred times leaves nothing behind: no descriptor, no thread, no mapping.
+
+use pegaflow_core::{Class, Op, Port, State, Then};
+
+use super::Case;
+use crate::{
+    pair::{Context, CounterThere},
+    placement::{Peer, Placement},
+    protocol::{Command, Limits, Reply},
+    side::{Log, PATIENCE, Side},
+};
+
+pub(super) const CASES: &[Case] = &[Case::both("peer_restarted_and_dialled_again_without_a_leak", restarted)];
+
+/// When the system's state is what it will be.
+const SETTLED: u32 = 10;
+const BLOCK: u32 = 64 << 10;
+
+/// What this process has of the system's.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    descriptors: usize,
+    threads: usize,
+    mappings: usize,
+}
+
+impl Held {
+    fn now() -> Self {
+        let entries = |folder: &str| std::fs::read_dir(folder).expect("of this process").count();
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("of this process");
+        Self {
+            descriptors: entries("/proc/self/fd"),
+            threads: entries("/proc/self/task"),
+            mappings: maps.lines().count(),
+        }
+    }
+
+    /// No more than before. The allocator's own mappings come and go by some.
+    fn within(self, before: Self) -> bool {
+        self.descriptors <= before.descriptors
+            && self.threads <= before.threads
+            && self.mappings <= before.mappings + 16
+    }
+}
+
+fn restarted(context: &Context) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut here = Side::open(context.backend, "driver", dir.path(), Limits::USUAL);
+    let memory = here.allocate(BLOCK.into());
+    let rounds = if context.is_slow() { 30 } else { 100 };
+    let mut settled = None;
+    for round in 0..rounds {
+        let mut peer = Peer::start(context.backend, context.placement);
+        let name = format!("agent-{round}");
+        peer.call(Command::Open { name, dir: dir.path().display().to_string(), limits: Limits::USUAL });
+        let Reply::Bytes(address) = peer.call(Command::Address) else { panic!("no address") };
+        peer.call(Command::Listen { class: 0 });
+        let channel = here.dial(&address, Class::Kv);
+        here.up(channel);
+        let Reply::Channel { handle, .. } = peer.call(Command::NextChannel) else { panic!("no channel") };
+        let Reply::Handle(region) = peer.call(Command::Allocate { bytes: BLOCK.into() }) else { panic!("no region") };
+        let leave = pegaflow_core::Access::READ_WRITE.into();
+        let windows = vec![(region, 0, BLOCK.into())];
+        let Reply::Grant { bytes, .. } = peer.call(Command::Grant { windows, leave, channel: None }) else {
+            panic!("no grant")
+        };
+        let remote = here.node().import(channel, &bytes, PATIENCE).expect("an import");
+        let plan = here.blocks(Op::Write, &memory, &remote, BLOCK, 1);
+        let Reply::Counter { handle: counter, bits } = peer.call(Command::Counter { channel: handle }) else {
+            panic!("no counter")
+        };
+        let counter = CounterThere { handle: counter, id: pegaflow_core::CounterId::from_bits(bits) };
+        here.submit(channel, &plan, &[0], Then::Count(counter.id), 0);
+        here.done(0);
+        // More under way, of which the end takes what it finds.
+        for tag in 1..4 {
+            here.submit(channel, &plan, &[0], Then::Nothing, tag);
+        }
+        match round % 4 {
+            0 => here.port().close(channel).expect("it is up"),
+            1 => here.port().fence(channel).expect("it is up"),
+            2 if context.placement != Placement::OneProcess => peer.kill(),
+            _ => drop(peer.call(Command::Drop(crate::protocol::What::Port))),
+        }
+        let state = here.end_of_channel(channel);
+        assert!(matches!(state, State::Closed | State::Broken(_)), "{state:?}");
+        here.quiet();
+        drop((plan, remote));
+        drop(peer);
+        here.until("the channel to be forgotten", |side| side.port().state(channel).is_none().then_some(()));
+        here.log = Log::default();
+        if round == SETTLED {
+            // Waits for the reaper.
+            drop(here.allocate(64));
+            settled = Some(Held::now());
+        }
+    }
+    let settled = settled.expect("more rounds than that");
+    // Cases beside this one come and go in the same process: it is to be so few once.
+    let begin = std::time::Instant::now();
+    loop {
+        here.turn();
+        drop(here.allocate(64));
+        let now = Held::now();
+        if now.within(settled) {
+            return;
+        }
+        assert!(begin.elapsed() < here.patience, "{now:?} after {rounds} rounds, {settled:?} after {SETTLED}");
+    }
+}
