@@ -9,6 +9,7 @@ mod error;
 mod needs;
 mod rdma_suite;
 mod require;
+mod soak;
 mod soft_roce;
 mod test;
 
@@ -70,6 +71,9 @@ enum Chore {
     /// Measure what Pegaflow costs, beside a rival
     #[command(long_about = bench::HELP, after_help = EXIT_CODES, subcommand)]
     Bench(bench::Mode),
+    /// Soak the verbs backend in random faults, over the stand-in
+    #[command(long_about = soak::HELP, after_help = EXIT_CODES)]
+    Soak(soak::Options),
     /// Run a command in virtual hosts that have a verbs device
     #[command(long_about = soft_roce::HELP, subcommand)]
     SoftRoce(soft_roce::Mode),
@@ -97,6 +101,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => test::run(&options),
         Chore::Ci(options) => ci::run(&options),
         Chore::Bench(mode) => bench::run(&mode),
+        Chore::Soak(options) => soak::run(&options),
         Chore::SoftRoce(mode) => return soft_roce::run(&mode),
     };
     match outcome {
