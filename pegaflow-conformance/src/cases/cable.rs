@@ -47,7 +47,7 @@ fn cut_for_a_moment(context: &Context, kind: Kind) {
             }
             let cut_off = flow.tag(number - 3)..=flow.tag(number);
             let through = flow.ends(&pair.here.log.ends).filter(|end| cut_off.contains(&end.tag)).count();
-            assert_eq!(through, 0, "transfers ended over a cable that is cut");
+            assert_eq!(through, 0, "transfers ended while the cable was cut");
             cable.both(&Fault::None);
         }
     }

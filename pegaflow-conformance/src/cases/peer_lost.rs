@@ -141,7 +141,6 @@ fn stopped_amid_a_dial(context: &Context) {
         if delay_ms > 0 {
             peer.signal(Signal::STOP);
         }
-        turn_for(&mut here, patience);
         let state = here.until("the dial to end", |side| side.log.state(channel));
         match state {
             State::Up { .. } => assert!(delay_ms > 0, "up with a peer that was stopped before"),
