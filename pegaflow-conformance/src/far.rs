@@ -174,9 +174,9 @@ pub(crate) fn serve(at: &str) -> ExitCode {
 fn attend(line: &TcpStream) -> io::Result<()> {
     line.set_nodelay(true)?;
     let back = Arc::new(Mutex::new(line.try_clone()?));
-    let mut agent = None;
+    let mut ours = Ours::default();
     for order in BufReader::new(line).lines().map_while(Result::ok) {
-        match obey(&order, &mut agent, &back) {
+        match obey(&order, &mut ours, &back) {
             Ok(None) => {}
             Ok(Some(word)) => tell(&back, &word)?,
             Err(why) => tell(&back, &Word::Refused(why))?,
@@ -185,14 +185,32 @@ fn attend(line: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-fn obey(order: &str, agent: &mut Option<Agent>, back: &Arc<Mutex<TcpStream>>) -> Result<Option<Word>, String> {
+/// What a line has here; it ends with it, however it ends.
+#[derive(Default)]
+struct Ours {
+    agent: Option<Agent>,
+    harmed: bool,
+}
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        // A driver that was killed has healed nothing.
+        if self.harmed
+            && let Err(why) = befall(&Fault::None)
+        {
+            eprintln!("the cable was not healed: {why}");
+        }
+    }
+}
+
+fn obey(order: &str, ours: &mut Ours, back: &Arc<Mutex<TcpStream>>) -> Result<Option<Word>, String> {
     let order = serde_json::from_str(order).map_err(|error| format!("no order: {error}: {order}"))?;
     let why = |error: io::Error| error.to_string();
     match order {
         Order::Agent(command) => {
-            let agent = match agent {
+            let agent = match &mut ours.agent {
                 Some(agent) => agent,
-                None => agent.insert(Agent::start(back).map_err(why)?),
+                none => none.insert(Agent::start(back).map_err(why)?),
             };
             say(&mut agent.commands, &command).map_err(|error| format!("the agent's process has ended: {error}"))?;
             Ok(None)
@@ -200,7 +218,7 @@ fn obey(order: &str, agent: &mut Option<Agent>, back: &Arc<Mutex<TcpStream>>) ->
         Order::Signal(number) => {
             let known = [Signal::STOP, Signal::CONT, Signal::KILL];
             let signal = known.into_iter().find(|signal| signal.as_raw() == number);
-            let (Some(signal), Some(agent)) = (signal, agent) else {
+            let (Some(signal), Some(agent)) = (signal, &ours.agent) else {
                 return Err(format!("signal {number}: expected STOP, CONT or KILL, and an agent that was started"));
             };
             rustix::process::kill_process(Pid::from_child(&agent.child), signal).map_err(|errno| why(errno.into()))?;
@@ -208,10 +226,13 @@ fn obey(order: &str, agent: &mut Option<Agent>, back: &Arc<Mutex<TcpStream>>) ->
         }
         Order::Kill => {
             // Killed and reaped by its drop.
-            *agent = None;
+            ours.agent = None;
             Ok(Some(Word::Done))
         }
-        Order::Cable(fault) => befall(&fault).map(|()| Some(Word::Done)),
+        Order::Cable(fault) => {
+            ours.harmed = fault != Fault::None;
+            befall(&fault).map(|()| Some(Word::Done))
+        }
     }
 }
 

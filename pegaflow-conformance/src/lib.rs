@@ -101,7 +101,8 @@ pub fn main(backend: Backend) -> ExitCode {
     }
     sys::raise_descriptor_limit();
     let arguments = libtest_mimic::Arguments::from_args();
-    match list::trials(backend, &list::Wish::from_environment()) {
+    let wish = list::Wish::from_environment();
+    match wish.prepare().and_then(|()| list::trials(backend, &wish)) {
         Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
         Err(why) => {
             eprintln!("{why}");

@@ -62,6 +62,12 @@ impl Wish {
         }
     }
 
+    /// Heals the cable that may be harmed, which a run that was killed may have left harmed: told before any case fails
+    /// for it where that can't be.
+    pub(crate) fn prepare(&self) -> Result<(), String> {
+        if self.two_hosts && self.harm { cable::befall(&cable::Fault::None) } else { Ok(()) }
+    }
+
     /// Which themes are asked for.
     fn themes(&self) -> Result<impl Fn(&str) -> bool, String> {
         let wanted = self.themes.as_ref().map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
