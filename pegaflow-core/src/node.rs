@@ -156,8 +156,7 @@ impl Node {
     /// [`ConnectError::BadName`], [`ConnectError::Bounds`], [`ConnectError::BadListen`], [`ConnectError::BadSilence`],
     /// [`ApiMisuse::Forked`] where the backend was opened before a fork, or [`ConnectError::Io`] naming the socket.
     pub fn new(domain: Arc<dyn Domain>, options: NodeOptions) -> Result<Self, ConnectError> {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if options.name.is_empty() || options.name.len() > 64 || !options.name.bytes().all(fits) {
+        if !is_name(&options.name) {
             return Err(ConnectError::BadName(options.name));
         }
         if !NodeOptions::PEER_SILENCE.contains(&options.peer_silence) {
@@ -423,6 +422,12 @@ impl Node {
         self.0.origin.check()?;
         Poller::new(Arc::clone(&self.0), subscriber)
     }
+}
+
+/// Whether a node may be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// So long from now; a time that no clock reaches is taken as a year.

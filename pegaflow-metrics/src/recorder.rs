@@ -154,7 +154,9 @@ impl Subscriber for Recorder {
     }
 
     fn counted(&mut self, on: On, increments: u64) {
-        self.of(on).counts.increments_in += increments;
+        // The peer's word, over shared memory: one that lies must not stop whoever counts.
+        let counts = &mut self.of(on).counts;
+        counts.increments_in = counts.increments_in.saturating_add(increments);
     }
 
     fn channel(&mut self, on: On, state: State) {
@@ -247,6 +249,13 @@ mod tests {
 
     fn figures(recorder: &Recorder, class: Class) -> ClassFigures {
         recorder.snapshot().classes[class as usize].clone()
+    }
+
+    #[test]
+    fn increments_that_no_peer_made_do_not_overflow() {
+        let mut recorder = Recorder::new();
+        (0..3).for_each(|_| recorder.counted(on(Class::Kv), u64::MAX / 2));
+        assert_eq!(figures(&recorder, Class::Kv).increments_in, u64::MAX);
     }
 
     #[test]

@@ -6,16 +6,20 @@ use std::{
 };
 
 use pegaflow_core::{BackendError, Bounds, Cause, CounterId, CounterTable, backend::Parcel};
+use rustix::fs::{FileType, OFlags};
 
 use crate::{
     error::{NAME, failed},
     sys::{Segment, Shape},
 };
 
-/// Where garbage was seen: the ring's tail, a message's length, the credits.
+/// Where garbage was seen: the ring's tail, a message's length, the credits, the number of increments.
 const BAD_TAIL: Cause = Cause::Garbage(10);
 const BAD_LENGTH: Cause = Cause::Garbage(11);
 const BAD_CREDIT: Cause = Cause::Garbage(12);
+const BAD_COUNT: Cause = Cause::Garbage(13);
+/// No channel lives to see as many: what seems to be more has gone backwards.
+const MAX_INCREMENTS: u64 = 1 << 52;
 
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -65,7 +69,7 @@ impl Link {
         let Ok([file, wake]) = <[OwnedFd; 2]>::try_from(parcel.files) else {
             return Err(BackendError::new(NAME, "the peer's end came without its segment and eventfd"));
         };
-        let segment = Segment::of_peer(file, Shape::of(bounds))?;
+        let (segment, wake) = (Segment::of_peer(file, Shape::of(bounds))?, eventfd_of_peer(wake)?);
         let counters = segment.counters();
         self.outgoing = Some(Outgoing { segment, counters, wake, sent: 0, credited: 0 });
         Ok(())
@@ -115,12 +119,15 @@ impl Link {
     }
 
     /// Increments that came since the last call.
-    pub(crate) fn take_counted(&mut self) -> u64 {
+    pub(crate) fn take_counted(&mut self) -> Result<u64, Cause> {
         // SYNC POINT: counted. Acquire: pairs with the Release in `count`.
         let now = self.incoming.counted().load(Ordering::Acquire);
         let new = now.wrapping_sub(self.seen_counted);
+        if new >= MAX_INCREMENTS {
+            return Err(BAD_COUNT);
+        }
         self.seen_counted = now;
-        new
+        Ok(new)
     }
 
     /// Aborts that came since the last call.
@@ -194,6 +201,23 @@ impl Link {
             || self.incoming.aborted().load(Ordering::Relaxed) != self.seen_aborted
             || self.outgoing.as_ref().is_some_and(|to| to.segment.released().load(Ordering::Relaxed) != to.credited)
     }
+}
+
+/// A peer's eventfd, made sure to be one: a write to anything else could block for ever, or end the process by SIGPIPE.
+fn eventfd_of_peer(file: OwnedFd) -> Result<OwnedFd, BackendError> {
+    let failed = |call| move |errno: rustix::io::Errno| failed(call)(errno.into());
+    let mode = rustix::fs::fstat(&file).map_err(failed("fstat of the peer's eventfd"))?.st_mode;
+    let flags = rustix::fs::fcntl_getfl(&file).map_err(failed("fcntl(F_GETFL)"))?;
+    rustix::fs::fcntl_setfl(&file, flags | OFlags::NONBLOCK).map_err(failed("fcntl(F_SETFL)"))?;
+    // What is no file of the file system has no type in its mode; of these an eventfd alone takes eight zeros, which
+    // change nothing.
+    if FileType::from_raw_mode(mode) != FileType::Unknown || rustix::io::write(&file, &[0; 8]) != Ok(8) {
+        return Err(BackendError::new(
+            NAME,
+            format!("the peer's end came with a file of mode {mode:o} in place of its eventfd"),
+        ));
+    }
+    Ok(file)
 }
 
 impl Outgoing {

@@ -70,9 +70,14 @@ impl ShmEngine {
             }
             Err(cause) => failed = Some(cause),
         }
-        let increments = link.take_counted();
-        if increments > 0 && !put(Raw::Counted { link: id, increments }) {
-            return made;
+        match link.take_counted() {
+            Ok(0) => {}
+            Ok(increments) => {
+                if !put(Raw::Counted { link: id, increments }) {
+                    return made;
+                }
+            }
+            Err(cause) => failed = failed.or(Some(cause)),
         }
         let aborts = link.take_aborted();
         if aborts > 0 && !put(Raw::Aborted { link: id, aborts }) {

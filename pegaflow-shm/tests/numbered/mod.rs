@@ -62,7 +62,9 @@ impl Kept {
     fn take(&self, Parcel { bytes, files }: Parcel) -> Result<Parcel, BackendError> {
         assert!(files.is_empty(), "descriptors came over TCP");
         let failed = |what: &str| BackendError::new(NAME, format!("{what}: {bytes:?}"));
-        let mut numbers = bytes.chunks_exact(4).map(|four| i32::from_le_bytes(four.try_into().expect("four")));
+        let numbers = bytes.chunks_exact(4).map(|four| i32::from_le_bytes(four.try_into().expect("four")));
+        // Of a negative one rustix would make a panic.
+        let mut numbers = numbers.map(|number| number.max(0));
         let pid = numbers.next().and_then(Pid::from_raw).ok_or_else(|| failed("no process"))?;
         let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| failed("pidfd_open"))?;
         let take = |number| rustix::process::pidfd_getfd(&process, number, PidfdGetfdFlags::empty());

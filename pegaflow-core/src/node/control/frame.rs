@@ -3,7 +3,7 @@
 use crate::{
     Bounds, Class, Refusal,
     backend::Parcel,
-    node::inbox::Met,
+    node::{inbox::Met, is_name},
     wire::{Reader, WireError, Writer},
 };
 
@@ -197,6 +197,9 @@ fn write_met(to: &mut Writer, met: Met, files: &mut Vec<std::os::fd::OwnedFd>) {
 
 fn read_met(from: &mut Reader<'_>, files: &mut impl Iterator<Item = std::os::fd::OwnedFd>) -> Result<Met, WireError> {
     let (name, incarnation) = (from.text()?.to_owned(), from.u64()?);
+    if !is_name(&name) {
+        return from.fail("a name that no node has");
+    }
     let bounds = Bounds {
         transfers: from.u32()?,
         blocks: from.u32()?,
@@ -274,6 +277,15 @@ mod tests {
             let mut body = bytes[HEADER..].to_vec();
             *body.last_mut().unwrap() = said;
             assert!(Frame::decode(2, Parcel { bytes: body, files: Vec::new() }).is_err(), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_peer_has_a_name_that_a_node_can_have() {
+        for name in ["", "Node", "no node", "n\u{f6}de", "../node", &"n".repeat(65)] {
+            let welcome = Frame::Welcome { version: 1, epoch: 2, met: Met { name: name.to_owned(), ..met() } };
+            let error = again(welcome).unwrap_err();
+            assert_eq!(error.what, "a name that no node has", "{name:?}");
         }
     }
 

@@ -24,13 +24,15 @@ use crate::{Cause, Meets, backend::Parcel, fork::Origin};
 
 /// Most bytes that wait for a peer who does not read; past that the connection is given up.
 const MAX_WAITING: usize = 4 << 20;
+/// Most descriptors that wait with them. Each is one of this process's, which others need too.
+const MAX_WAITING_FILES: usize = 4 * MAX_FILES;
 
 /// Why a connection is not to be used any more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// `MAX_WAITING` is reached.
+    /// `MAX_WAITING` or `MAX_WAITING_FILES` is reached.
     #[error("the peer does not read")]
     Unread,
     /// This side's own; parcels are checked before they come here.
@@ -70,6 +72,7 @@ pub(crate) struct Stream {
     /// Bytes of the first waiting parcel that are gone already.
     sent: usize,
     waiting_bytes: usize,
+    waiting_files: usize,
 }
 
 impl Stream {
@@ -84,6 +87,7 @@ impl Stream {
             waiting: VecDeque::new(),
             sent: 0,
             waiting_bytes: 0,
+            waiting_files: 0,
         }
     }
 
@@ -109,7 +113,8 @@ impl Stream {
             return Err(Fault::TooManyFiles { files: parcel.files.len(), max: self.max_files });
         }
         self.waiting_bytes += parcel.bytes.len();
-        if self.waiting_bytes > MAX_WAITING {
+        self.waiting_files += parcel.files.len();
+        if self.waiting_bytes > MAX_WAITING || self.waiting_files > MAX_WAITING_FILES {
             return Err(Fault::Unread);
         }
         self.waiting.push_back(parcel);
@@ -130,6 +135,7 @@ impl Stream {
             match rustix::net::sendmsg(&self.socket, &rest, &mut beside, flags) {
                 Ok(count) => {
                     // They went with the first byte.
+                    self.waiting_files -= parcel.files.len();
                     parcel.files.clear();
                     self.sent += count;
                     if self.sent == parcel.bytes.len() {
@@ -311,6 +317,18 @@ mod tests {
         raw.write_all(&bytes).unwrap();
         let fault = next(&mut stream).unwrap_err();
         assert!(matches!(&fault, Fault::Garbage(what) if what.contains("descriptors missing")), "{fault}");
+    }
+
+    /// Who asks for memory again and again, and reads no answer.
+    #[test]
+    fn descriptors_that_nobody_reads_are_bounded() {
+        let (from, _unread) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut stream = Stream::new(from.into(), Meets::OneHost);
+        let fault = (0..100_000).find_map(|_| stream.send(granted(IMPORT_BATCH, 8, Parcel::MAX_FILES)).err()).unwrap();
+        assert!(matches!(fault, Fault::Unread), "{fault}");
+        let waiting: usize = stream.waiting.iter().map(|parcel| parcel.files.len()).sum();
+        assert!((MAX_FILES..=MAX_WAITING_FILES).contains(&waiting), "{waiting} descriptors wait");
+        assert_eq!(fault.cause(), Cause::PeerSilent);
     }
 
     #[test]

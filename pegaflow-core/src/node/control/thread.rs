@@ -43,6 +43,9 @@ const DEVICE: u64 = 2;
 const FIRST_CONNECTION: u64 = 3;
 /// More are refused by closing them: a node has as many as it has channels.
 const MAX_CONNECTIONS: usize = 4096;
+/// Accepted in one go, and fewer than are served: in a storm of diallers who go again, those are let go as fast as they
+/// come, and others get their turn.
+const ACCEPT_AT_ONCE: usize = 16;
 /// Pause where accepting failed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 /// How long one try to connect may take before it is given up for a new one. The kernel's own repeats of a lost packet
@@ -72,6 +75,8 @@ struct Connection {
     watch: Option<Arc<Watch>>,
     /// The last question about sums that is not answered: this side's, and the peer's.
     checks: (Option<u32>, Option<u32>),
+    /// Whether the peer has said Ready, and Bye. Each is a note for the port, who may not look for long.
+    said: (bool, bool),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,7 +319,10 @@ impl State {
     }
 
     fn accept(&mut self) {
-        loop {
+        if self.fresh.len() > 2 * MAX_CONNECTIONS {
+            self.fresh.retain(|(_, id)| self.connections.contains_key(id));
+        }
+        for _ in 0..ACCEPT_AT_ONCE {
             match self.listener.accept() {
                 Ok(Some(socket)) if self.connections.len() < MAX_CONNECTIONS => {
                     match self.enter(socket, Stage::Fresh, None) {
@@ -346,7 +354,7 @@ impl State {
         let stream = Stream::new(socket, self.meets).entered(&self.epoll);
         let asked = VecDeque::new();
         let (next_request, unclaimed, imported, revoking) = (0, None, Vec::new(), Vec::new());
-        let (left, watch, checks) = (false, None, (None, None));
+        let (left, watch, checks, said) = (false, None, (None, None), (false, false));
         let made = Connection {
             stream,
             stage,
@@ -359,6 +367,7 @@ impl State {
             left,
             watch,
             checks,
+            said,
         };
         self.connections.insert(id, made);
         Ok(id)
@@ -549,13 +558,15 @@ impl State {
             }
             (Frame::Refuse(why), Stage::Dialled(_)) => Err(Cause::Refused(why)),
             (Frame::Refuse(_), Stage::Met) => Err(Cause::PeerGone),
-            (Frame::Ready, Stage::Met) => {
+            (Frame::Ready, Stage::Met) if !known.said.0 => {
+                known.said.0 = true;
                 if let Some(inbox) = &known.inbox {
                     inbox.put(Note::Ready { connection: id });
                 }
                 Ok(())
             }
-            (Frame::Bye, Stage::Met) => {
+            (Frame::Bye, Stage::Met) if !known.said.1 => {
+                known.said.1 = true;
                 if let Some(inbox) = &known.inbox {
                     inbox.put(Note::Bye { connection: id });
                 }
