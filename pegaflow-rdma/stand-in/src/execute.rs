@@ -229,7 +229,12 @@ fn write_with_immediate(
     let mut queue = peer.receive.hold();
     // It was there, and only this queue pair uses them: the peer has failed since.
     let Some(receive) = queue.take() else { return Outcome::Unreachable };
-    let wc = arrival(qp, peer, &receive, request, IBV_WC_RECV_RDMA_WITH_IMM, bytes);
+    let mut wc = arrival(qp, peer, &receive, request, IBV_WC_RECV_RDMA_WITH_IMM, bytes);
+    if !qp.honest
+        && let Some(other) = lies.garbles_immediate(&qp.shared.schedule)
+    {
+        wc.imm_data = other;
+    }
     complete(peer, &receive, wc, request.send_flags & IBV_SEND_SOLICITED != 0, aftermath);
     Outcome::Done(bytes)
 }

@@ -49,6 +49,10 @@ impl Lies {
         happens(schedule.lost_immediates, &mut self.random)
     }
 
+    pub(crate) fn garbles_immediate(&mut self, schedule: &Schedule) -> Option<u32> {
+        happens(schedule.garbled_immediates, &mut self.random).then(|| self.random.u32(..))
+    }
+
     /// Does the copies whose time has come. With the send queue held, so regions stay.
     pub(crate) fn land(&mut self) {
         self.owed.retain_mut(|owed| {

@@ -63,6 +63,8 @@ pub struct Schedule {
     pub late_sources: u32,
     /// Lie, a chance for each write with immediate: the peer never hears of it.
     pub lost_immediates: u32,
+    /// Lie, a chance for each write with immediate: the peer hears of any other 32 bits.
+    pub garbled_immediates: u32,
     /// Lie: of a write longer than this many bytes, the last quarter and the one before it change places. 0: off.
     pub displaced_over: u32,
     /// How many calls the late lies are late, the one that posts counted; 0: 16.
@@ -98,7 +100,8 @@ impl Schedule {
     }
 
     pub(crate) fn is_honest(&self) -> bool {
-        self.late_landings == 0 && self.late_sources == 0 && self.lost_immediates == 0 && self.displaced_over == 0
+        let immediates = self.lost_immediates == 0 && self.garbled_immediates == 0;
+        immediates && self.late_landings == 0 && self.late_sources == 0 && self.displaced_over == 0
     }
 
     pub(crate) fn queue_max(&self) -> u32 {

@@ -5,6 +5,7 @@
 mod devices;
 mod ends;
 mod errors;
+mod garbage;
 mod lies;
 mod news;
 mod order;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         refusals::TESTS,
         ends::TESTS,
         errors::TESTS,
+        garbage::TESTS,
         order::TESTS,
         pieces::TESTS,
         lies::TESTS,

@@ -31,7 +31,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    fn new(domain: Arc<dyn Domain>, name: &str) -> Self {
+    pub(crate) fn new(domain: Arc<dyn Domain>, name: &str) -> Self {
         let node = Node::new(domain, NodeOptions::new(name)).expect("a node");
         let port = node.port(()).expect("a port");
         Self { node, port, ends: HashMap::new(), states: Vec::new() }

@@ -33,7 +33,7 @@ macro_rules! knobs {
 /// What a scenario can set.
 const KNOBS: &[(&str, Set)] = knobs![
     schedule: inline_max, late_calls, late_reads, rnr_attempts, partial_posts, lost_events, duplicate_events, late_landings,
-        late_sources, lost_immediates, displaced_over, lie_calls;
+        late_sources, lost_immediates, garbled_immediates, displaced_over, lie_calls;
     config: send_depth, receive_depth, signal_every, chain, inline_bytes, poll_batch, outstanding_reads,
         max_request_bytes,
 ];
