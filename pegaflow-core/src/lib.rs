@@ -46,6 +46,9 @@ mod device_event;
 mod error;
 mod event;
 mod fork;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod ids;
 mod node;

@@ -1,9 +1,9 @@
 //! One link: a queue pair, its completion queue, and its two halves.
 
 mod drain;
-mod hand_shake;
+pub(crate) mod hand_shake;
 pub(crate) mod immediate;
-mod receiver;
+pub(crate) mod receiver;
 mod sender;
 
 use std::sync::Arc;

@@ -10,6 +10,9 @@ mod channel;
 mod config;
 mod device;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod progress;
 mod region;
 mod sys;

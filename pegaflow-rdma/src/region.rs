@@ -48,6 +48,13 @@ pub(crate) unsafe fn resolve(key: u64, address: u64) -> (u32, u64) {
     (table.keys.get(piece).copied().unwrap_or(0), PIECE_BYTES - (offset & (PIECE_BYTES - 1)))
 }
 
+/// What the key of an import says of an address inside it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn resolve_of(imported: &Imported, address: u64) -> (u32, u64) {
+    // SAFETY: the key was made beside `keep`, which is alive.
+    unsafe { resolve(imported.key, address) }
+}
+
 fn one_key(key: u32) -> u64 {
     u64::from(key) << 1 | 1
 }

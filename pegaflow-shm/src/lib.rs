@@ -9,6 +9,9 @@ mod backend;
 mod channel;
 mod config;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod progress;
 mod region;
 mod sys;

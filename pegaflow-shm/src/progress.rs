@@ -1,5 +1,8 @@
 //! The engine: copies in `post`, which core calls from `poll`; looks at every link's segment in `poll`.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod garbage;
+
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},

@@ -11,6 +11,9 @@
 
 pub mod config;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod rendezvous;
 mod session;
 mod transport;

@@ -8,6 +8,8 @@
 
 mod board;
 mod client;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod garbage;
 mod server;
 mod wire;
 

@@ -6,5 +6,6 @@ mod architecture;
 mod command_line;
 mod dependencies;
 mod documents;
+mod fuzz;
 mod soft_roce;
 mod workspace;

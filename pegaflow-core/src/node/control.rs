@@ -4,6 +4,8 @@
 
 mod check;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod garbage;
 mod listener;
 mod stream;
 mod thread;

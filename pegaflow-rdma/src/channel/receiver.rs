@@ -2,6 +2,9 @@
 
 use pegaflow_core::{BackendError, Bounds, Cause, CounterTable};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod garbage;
+
 use super::{immediate::Immediate, place_bytes};
 use crate::{
     device::Rail,
@@ -29,13 +32,26 @@ pub(crate) enum Arrival {
     Credits(u32),
 }
 
+/// Memory that the peer writes into.
+pub(crate) trait Ring {
+    /// Copies out from byte `at` on; what it gives is to be checked.
+    fn read(&self, at: usize, to: &mut [u8]);
+}
+
+impl Ring for Staging {
+    #[inline]
+    fn read(&self, at: usize, to: &mut [u8]) {
+        Self::read(self, at, to);
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct Receiver {
+pub(crate) struct Receiver<R = Staging> {
     /// Receives that were used up and are not posted again.
     used: u32,
     counters: CounterTable,
     /// What the peer writes messages into.
-    ring: Staging,
+    ring: R,
     place_bytes: usize,
     messages: u64,
     message_bytes: u32,
@@ -47,19 +63,7 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     pub(crate) fn new(rail: &Rail, bounds: &Bounds) -> Result<Self, BackendError> {
-        let place_bytes = place_bytes(bounds.message_bytes);
-        let messages = bounds.messages as usize;
-        Ok(Self {
-            used: 0,
-            counters: CounterTable::in_process(1, bounds.counters),
-            ring: Staging::new(&rail.device, place_bytes * messages)?,
-            place_bytes,
-            messages: bounds.messages.into(),
-            message_bytes: bounds.message_bytes,
-            copies: vec![0; place_bytes * messages].into(),
-            free: (0..bounds.messages).rev().collect(),
-            arrived: 0,
-        })
+        Ok(Self::over(Staging::new(&rail.device, ring_bytes(bounds))?, bounds))
     }
 
     /// The device may write the ring for ever.
@@ -69,6 +73,27 @@ impl Receiver {
 
     pub(crate) fn ring(&self) -> (u64, u32) {
         (self.ring.address(), self.ring.remote_key())
+    }
+}
+
+fn ring_bytes(bounds: &Bounds) -> usize {
+    place_bytes(bounds.message_bytes) * bounds.messages as usize
+}
+
+impl<R: Ring> Receiver<R> {
+    /// `ring` has the bytes that the bounds ask for.
+    fn over(ring: R, bounds: &Bounds) -> Self {
+        Self {
+            used: 0,
+            counters: CounterTable::in_process(1, bounds.counters),
+            ring,
+            place_bytes: place_bytes(bounds.message_bytes),
+            messages: bounds.messages.into(),
+            message_bytes: bounds.message_bytes,
+            copies: vec![0; ring_bytes(bounds)].into(),
+            free: (0..bounds.messages).rev().collect(),
+            arrived: 0,
+        }
     }
 
     pub(crate) fn counters(&self) -> CounterTable {

@@ -159,6 +159,12 @@ impl Stream {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write);
     }
 
+    /// Bytes and descriptors that were received and are not read.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.received.len(), self.files.len())
+    }
+
     /// Reads what is there. `Ok(false)` at the end of the stream.
     pub(crate) fn receive(&mut self) -> Result<bool, Fault> {
         let mut chunk = [0_u8; 16 << 10];
