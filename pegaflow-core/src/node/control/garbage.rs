@@ -107,7 +107,10 @@ pub(crate) mod examples {
     use super::{Frame, HEADER, Parcel};
     use crate::{
         Bounds, Class, Refusal,
-        node::{control::VERSIONS, inbox::Met},
+        node::{
+            control::{Piece, VERSIONS},
+            inbox::Met,
+        },
     };
 
     fn all() -> Vec<(&'static str, Frame)> {
@@ -117,7 +120,9 @@ pub(crate) mod examples {
             incarnation: 3,
             bounds: Bounds::of(Class::Kv),
             parcel: parcel(&[1, 2, 3]),
+            life: None,
         };
+        let piece = Piece { region: 1, offset: 4096, bytes: 512, sum: 0x1234_5678 };
         let (backend, to) = ("shm".to_owned(), ("decode".to_owned(), 9));
         vec![
             ("hello", Frame::Hello { versions: VERSIONS, backend, to, class: Class::Bulk, met: met() }),
@@ -128,6 +133,11 @@ pub(crate) mod examples {
             ("import", Frame::Import { request: 1, epoch: 2, first: 0, count: 3 }),
             ("granted", Frame::Granted { request: 1, parcels: vec![parcel(&[4; 8]), parcel(&[])] }),
             ("denied", Frame::Denied { request: 1, why: "stale grant".to_owned() }),
+            ("revoke", Frame::Revoke { epoch: 5 }),
+            ("revoked", Frame::Revoked { epoch: 5 }),
+            ("fence", Frame::Fence),
+            ("check", Frame::Check { request: 8, epoch: 2, pieces: vec![piece; 3] }),
+            ("checked", Frame::Checked { request: 8, wrong: Some(1) }),
         ]
     }
 
