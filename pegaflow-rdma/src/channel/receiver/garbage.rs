@@ -32,10 +32,10 @@ pub fn immediates(data: &[u8]) {
                 let bits = if operation % 5 == 0 { word } else { Immediate::message(arrived, length).to_bits() };
                 let came = receiver.arrived(bits);
                 match (Immediate::from_bits(bits), came) {
-                    (Immediate::Count(id), Ok(Arrival::Counted)) => {
+                    (Immediate::Count(id), Ok(Arrival::Counted)) | (Immediate::Abort(id), Ok(Arrival::Aborted)) => {
                         assert!(id.index() < BOUNDS.counters && id.generation() == 0, "{id:?}");
                     }
-                    (Immediate::Count(_), Ok(Arrival::Late)) => {}
+                    (Immediate::Count(_) | Immediate::Abort(_), Ok(Arrival::Late)) => {}
                     (Immediate::Credits(said), Ok(Arrival::Credits(credits))) => assert_eq!(said, credits),
                     (Immediate::Message { .. }, Ok(Arrival::Message { slot, bytes })) => {
                         assert!(slot < BOUNDS.messages && bytes <= BOUNDS.message_bytes);
