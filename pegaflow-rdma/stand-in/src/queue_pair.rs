@@ -238,8 +238,8 @@ pub unsafe extern "C" fn ibv_create_qp(pd: *mut ibv_pd, attributes: *mut ibv_qp_
     Arc::into_raw(qp).cast_mut().cast()
 }
 
-/// Destroys a queue pair; completions that nobody polled go with it. Returns 0, or EBUSY where an event was got and not
-/// acknowledged; a real library would wait for the acknowledgement, for ever.
+/// Destroys a queue pair; completions that nobody polled go with it. Returns 0, or EBUSY where its device keeps
+/// it, or an event was got and not acknowledged; a real library would wait for the acknowledgement, for ever.
 ///
 /// # Safety
 /// - `qp` was not destroyed, and is not used again once 0 was returned.
@@ -247,7 +247,7 @@ pub unsafe extern "C" fn ibv_create_qp(pd: *mut ibv_pd, attributes: *mut ibv_qp_
 pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
     // SAFETY: made by `Arc::into_raw`, whose reference the caller still has; it is taken back at the end.
     let pair = unsafe { Qp::of(qp) };
-    if pair.async_unacknowledged.load(Ordering::Acquire) != 0 {
+    if pair.async_unacknowledged.load(Ordering::Acquire) != 0 || pair.shared.schedule.kept_pairs != 0 {
         return EBUSY;
     }
     {

@@ -69,6 +69,8 @@ pub struct Schedule {
     pub displaced_over: u32,
     /// How many calls the late lies are late, the one that posts counted; 0: 16.
     pub lie_calls: u32,
+    /// Not 0: no queue pair can be destroyed.
+    pub kept_pairs: u32,
 }
 
 /// What a device saw, through one context or all.

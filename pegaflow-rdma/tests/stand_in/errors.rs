@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::{
     Test,
-    devices::{ALWAYS, Schedule, device, nothing_registered, raise},
+    devices::{ALWAYS, Schedule, counts, device, nothing_registered, raise},
     provider::config,
     rig::{End, Pair},
     tests,
@@ -31,6 +31,7 @@ pub(crate) const TESTS: &[Test] = tests!["errors":
     receiver_never_ready,
     receiver_late_and_deadlines,
     post_refused,
+    queue_pair_that_stays,
     completion_queue_lost,
     completion_queue_lost_beneath_a_sleeper,
     device_lost,
@@ -219,6 +220,35 @@ fn receiver_late_and_deadlines() {
     assert!(matches!(pair.here.state(on.here), Some(State::Up { .. })));
     drop((blocks, counter));
     no_leak(pair, &names);
+}
+
+/// A device that does not let go of a queue pair: what it may still reach is never told to be quiet, stays registered and
+/// is counted; another channel goes on, and the port can be dropped.
+fn queue_pair_that_stays() {
+    let (mut pair, names) = pair(&Schedule { kept_pairs: 1, ..plain() }, |config| config.receive_depth = 64);
+    let (on, other) = (pair.connect(Class::Kv), pair.connect(Class::Activation));
+    let blocks = pair.blocks(on, Op::Write, 64, 4);
+    let (_counter, id) = pair.counter(on);
+    pair.polls_there = false;
+    for tag in 0..80 {
+        let deadline = Instant::now() + Duration::from_millis(50);
+        assert!(pair.try_submit_until(on, &blocks, &[0], Then::Count(id), tag, deadline));
+    }
+    pair.until("80 ends", |pair| (pair.here.ends.len() == 80).then_some(()));
+    assert_eq!(pair.here.node.quarantined().bytes, 0);
+    pair.here.port.fence(on.here).expect("it is up");
+    assert_eq!(pair.broken(on), Cause::Fenced);
+    pair.until("the word that it stays", |pair| (pair.here.node.quarantined().bytes > 0).then_some(()));
+    let unquiet = pair.here.ends.values().filter(|end| !end.quiet).count();
+    assert_eq!(unquiet, 16, "none of those that were with the device is told to be quiet");
+    pair.polls_there = true;
+    let more = pair.blocks(other, Op::Write, 64, 4);
+    pair.submit(other, &more, &[1], Then::Nothing, 100);
+    pair.quiet(100..101);
+    assert!(pair.here.port.state(on.here).is_some(), "it is not forgotten, so that its number is not used again");
+    drop((blocks, more, pair));
+    // The memory that was under way, at the least.
+    assert!(counts(&names[0]).regions > 0);
 }
 
 /// A post that fails for another reason than a shortage breaks the channel with the errno.
