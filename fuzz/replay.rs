@@ -12,7 +12,7 @@ const SEED: &str = "PEGAFLOW_SEED";
 const MAX_BYTES: usize = 4096;
 
 /// Runs `run` over the target's files, over `examples` (what this build writes itself, by name), and over `rounds`
-/// mutations of each.
+/// mutations of them.
 pub(crate) fn replay(target: &str, examples: Vec<(&str, Vec<u8>)>, rounds: u32, run: fn(&[u8])) {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus")).join(target);
     if env::var_os(WRITE).is_some() {
@@ -34,19 +34,20 @@ pub(crate) fn replay(target: &str, examples: Vec<(&str, Vec<u8>)>, rounds: u32, 
     inputs.retain(|(_, bytes)| seen.insert(bytes.clone()));
 
     let seed = env::var(SEED).map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    println!("{target}: {} inputs, {rounds} mutations of each; repeat with {SEED}={seed}", inputs.len());
+    println!("{target}: {} inputs, {rounds} mutations; repeat with {SEED}={seed}", inputs.len());
     let mut random = fastrand::Rng::with_seed(seed);
     for (name, bytes) in &inputs {
         let _told = Told { target, name, bytes };
         run(bytes);
-        for _ in 0..rounds {
-            let mut bytes = bytes.clone();
-            let (_, other) = &inputs[random.usize(..inputs.len())];
-            (0..random.u8(1..5)).for_each(|_| mutate(&mut bytes, other, &mut random));
-            bytes.truncate(MAX_BYTES);
-            let _told = Told { target, name, bytes: &bytes };
-            run(&bytes);
-        }
+    }
+    for _ in 0..rounds {
+        let (name, bytes) = &inputs[random.usize(..inputs.len())];
+        let (_, other) = &inputs[random.usize(..inputs.len())];
+        let mut bytes = bytes.clone();
+        (0..random.u8(1..5)).for_each(|_| mutate(&mut bytes, other, &mut random));
+        bytes.truncate(MAX_BYTES);
+        let _told = Told { target, name, bytes: &bytes };
+        run(&bytes);
     }
 }
 

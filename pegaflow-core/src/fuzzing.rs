@@ -32,12 +32,12 @@ mod tests {
 
     #[test]
     fn frames() {
-        replay("control_frame", examples::frames(), 2000, frame);
+        replay("control_frame", examples::frames(), 20_000, frame);
     }
 
     #[test]
     fn streams() {
-        replay("control_stream", examples::streams(), 500, stream);
+        replay("control_stream", examples::streams(), 2000, stream);
     }
 
     #[test]
@@ -51,7 +51,7 @@ mod tests {
             ("one", grant(&[4096], &[(0, 0, 4096)])),
             ("several", grant(&[4096, u64::MAX], &[(0, 1, 4095), (1, u64::MAX, 0), (1, 1 << 40, 1 << 41), (0, 0, 1)])),
         ];
-        replay("grant", examples, 5000, super::grant);
+        replay("grant", examples, 20_000, super::grant);
     }
 
     #[test]
@@ -63,6 +63,6 @@ mod tests {
             ("ipv4", address(Way::Tcp("127.0.0.1:7300".parse().unwrap()))),
             ("ipv6", address(Way::Tcp("[2001:db8::1]:65535".parse().unwrap()))),
         ];
-        replay("address", examples, 5000, super::address);
+        replay("address", examples, 20_000, super::address);
     }
 }

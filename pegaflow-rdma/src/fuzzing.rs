@@ -52,7 +52,7 @@ mod tests {
         let gid = std::array::from_fn(|at| u8::try_from(at).unwrap());
         let address = Address { number: 0xab_cdef, first_packet: 0x12_3456, lid: 0x789a, gid, mtu: 5, reads: 16 };
         let end = |ethernet| End { address, ethernet, ring: 0x1234_5678_9abc_def0, ring_key: 7 }.encode().bytes;
-        replay("rdma_end", vec![("roce", end(true)), ("infiniband", end(false))], 5000, super::end);
+        replay("rdma_end", vec![("roce", end(true)), ("infiniband", end(false))], 10_000, super::end);
     }
 
     #[test]
@@ -70,7 +70,7 @@ mod tests {
             ("three_pieces", region(2 * PIECE_BYTES + 1, &[7, 8, u32::MAX])),
             ("none", region(0, &[])),
         ];
-        replay("rdma_import", examples, 5000, super::import);
+        replay("rdma_import", examples, 20_000, super::import);
     }
 
     #[test]
@@ -86,6 +86,6 @@ mod tests {
             ("credits", step(0, Immediate::Credits(4096).to_bits())),
             ("round", [step(1, 10), step(3, 0)].concat().repeat(9)),
         ];
-        replay("rdma_immediate", examples, 2000, immediates);
+        replay("rdma_immediate", examples, 20_000, immediates);
     }
 }

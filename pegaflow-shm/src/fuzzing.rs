@@ -33,6 +33,6 @@ mod tests {
             ("length", with(&[&send[..], &word(320, 257), &word(640, 1 << 32)].concat())),
             ("anything", with(&[&[4, 0, 0][..], &[0xff; 24]].concat())),
         ];
-        replay("shm_ring", examples, 500, ring);
+        replay("shm_ring", examples, 5000, ring);
     }
 }

@@ -29,12 +29,12 @@ mod tests {
 
     #[test]
     fn requests() {
-        replay("rendezvous_request", examples::requests(), 2000, request);
+        replay("rendezvous_request", examples::requests(), 5000, request);
     }
 
     #[test]
     fn answers() {
-        replay("rendezvous_answer", examples::answers(), 2000, answer);
+        replay("rendezvous_answer", examples::answers(), 5000, answer);
     }
 
     #[test]
@@ -66,6 +66,6 @@ port = 1
 "#;
         Config::parse(small, "small.toml").unwrap();
         let examples = vec![("small.toml", small.into()), ("empty.toml", Vec::new())];
-        replay("config", examples, 3000, config);
+        replay("config", examples, 8000, config);
     }
 }
