@@ -65,7 +65,10 @@ device = "mlx5_0"
 port = 1
 "#;
         Config::parse(small, "small.toml").unwrap();
-        let examples = vec![("small.toml", small.into()), ("empty.toml", Vec::new())];
+        // What the types let pass, and the whole does not.
+        let stray = small.replace("to = \"b\"", "to = \"c\"");
+        let examples =
+            vec![("small.toml", small.into()), ("stray_channel.toml", stray.into()), ("empty.toml", Vec::new())];
         replay("config", examples, 8000, config);
     }
 }
