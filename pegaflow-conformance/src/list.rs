@@ -246,6 +246,6 @@ mod tests {
         assert_eq!(themes.iter().map(of).sum::<usize>(), list(ABSENT, &whole).len());
         assert_eq!(themed("sizes, ends").expect("both").len(), of(&"sizes") + of(&"ends"));
         let why = themed("sizes,size").expect_err("none is named so");
-        assert!(why.starts_with("PEGAFLOW_THEMES names `size`: expected some of {\"after_data\", "), "{why}");
+        assert!(why.starts_with("PEGAFLOW_THEMES names `size`: expected some of {\"aborting\", "), "{why}");
     }
 }

@@ -131,12 +131,15 @@ impl Link {
     }
 
     /// Aborts that came since the last call.
-    pub(crate) fn take_aborted(&mut self) -> u64 {
+    pub(crate) fn take_aborted(&mut self) -> Result<u64, Cause> {
         // SYNC POINT: aborted. Acquire: pairs with the Release in `abort`.
         let now = self.incoming.aborted().load(Ordering::Acquire);
         let new = now.wrapping_sub(self.seen_aborted);
+        if new >= MAX_INCREMENTS {
+            return Err(BAD_COUNT);
+        }
         self.seen_aborted = now;
-        new
+        Ok(new)
     }
 
     /// Credits that came since the last call.

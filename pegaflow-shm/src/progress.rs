@@ -82,9 +82,14 @@ impl ShmEngine {
             }
             Err(cause) => failed = failed.or(Some(cause)),
         }
-        let aborts = link.take_aborted();
-        if aborts > 0 && !put(Raw::Aborted { link: id, aborts }) {
-            return made;
+        match link.take_aborted() {
+            Ok(0) => {}
+            Ok(aborts) => {
+                if !put(Raw::Aborted { link: id, aborts }) {
+                    return made;
+                }
+            }
+            Err(cause) => failed = failed.or(Some(cause)),
         }
         while failed.is_none() {
             match link.take_message() {

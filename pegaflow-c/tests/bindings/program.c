@@ -53,7 +53,7 @@ static void ended(uint64_t tag, uint64_t bytes) {
   CHECK(end.cause.kind == PF_CAUSE_NONE);
 }
 
-static int releases;
+static _Atomic int releases;
 static void released(void *context) {
   CHECK(context == &releases);
   releases++;
@@ -285,6 +285,9 @@ int main(int count, char **arguments) {
   OK(pf_plan_free(lent));
   CHECK(releases == 0);
   ended(6, 100);
+  /* By the library's own thread, in its own time. */
+  uint64_t given_back = soon();
+  while (releases == 0) CHECK(pf_now_ns() < given_back);
   CHECK(releases == 1);
   OK(pf_region_read(regions[1], 10, back, 1));
   CHECK(back[0] == 'z');

@@ -27,14 +27,12 @@ pub(crate) const WEATHERS: &[Weather] = &[
 /// Data, order, counts, messages, ends, credits: what is promised of them over any cable.
 const HELD: &[&str] = &[
     "one_byte",
-    "spans_of_unequal_lengths",
     "read_equals_written",
     "messages_of_every_length",
     "counter_after_data",
     "message_after_data",
     "full_of_transfers",
     "full_of_messages",
-    "messages_are_released_in_any_order",
     "cancelled_messages_give_their_credit_back",
     "deadline_is_never_early",
     "counts_are_exact",

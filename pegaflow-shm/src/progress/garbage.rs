@@ -125,6 +125,8 @@ impl Side {
             Raw::Counted { link, increments } => {
                 assert!(link == BAD && (1..1 << 52).contains(&increments), "{raw:?}");
             }
+            Raw::Aborted { link, aborts } => assert!(link == BAD && (1..1 << 52).contains(&aborts), "{raw:?}"),
+            Raw::Closed { link: BAD, quiet: true } => assert!(self.failed, "nobody closed it"),
             Raw::Failed { link: BAD, cause: Cause::Garbage(10..=13) } => {
                 assert!(!std::mem::replace(&mut self.failed, true), "said twice");
                 self.engine.close(BAD);
@@ -178,7 +180,7 @@ pub fn ring(data: &[u8]) {
             }
             // A small number in the header.
             3 => {
-                let at = script.below(4) * 64;
+                let at = script.below(5) * 64;
                 write(operation, at, &u64::from(script.byte()).to_le_bytes());
             }
             // Anything anywhere.

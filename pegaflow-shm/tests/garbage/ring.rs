@@ -29,6 +29,7 @@ const BLOCKS: u32 = 8;
 const TAIL: u64 = 0;
 const RELEASED: u64 = 64;
 const COUNTED: u64 = 128;
+const ABORTED: u64 = 192;
 
 struct Side {
     node: Node,
@@ -227,13 +228,13 @@ fn each_lie_breaks_its_channel_with_the_place() {
     let mut pair = Pair::new();
     let mut neighbour = Neighbour::of(&mut pair);
     let messages: u64 = Bounds::of(Class::Kv).messages.into();
-    let ring = (256 + 8 * u64::from(Bounds::of(Class::Kv).counters)).next_multiple_of(64);
+    let ring = (320 + 16 * u64::from(Bounds::of(Class::Kv).counters)).next_multiple_of(64);
     let length = |file: &File, lie: u64| {
         word(file, ring, lie);
         word(file, TAIL, 1);
     };
     type Lie<'a> = (&'a str, u32, &'a dyn Fn(&[File; 2]));
-    let lies: [Lie<'_>; 10] = [
+    let lies: [Lie<'_>; 11] = [
         ("a tail too far", 10, &|[there, _]| word(there, TAIL, messages + 1)),
         ("a tail at its end", 10, &|[there, _]| word(there, TAIL, u64::MAX)),
         ("a tail half way", 10, &|[there, _]| word(there, TAIL, 1 << 63)),
@@ -243,6 +244,7 @@ fn each_lie_breaks_its_channel_with_the_place() {
         ("credits that nobody is owed", 12, &|[_, here]| word(here, RELEASED, 1)),
         ("credits without end", 12, &|[_, here]| word(here, RELEASED, u64::MAX)),
         ("counts that went backwards", 13, &|[there, _]| word(there, COUNTED, u64::MAX)),
+        ("aborts that went backwards", 13, &|[there, _]| word(there, ABORTED, u64::MAX)),
         ("more counts than there can be", 13, &|[there, _]| word(there, COUNTED, 1 << 52)),
     ];
     for (what, place, lie) in lies {
@@ -267,7 +269,7 @@ fn a_counter_that_is_written_over_is_its_channels_own_loss() {
     let mut neighbour = Neighbour::of(&mut pair);
     let channel = pair.connect(Class::Kv);
     let [there, _] = pair.segments(Class::Kv);
-    let cell = 256 + 8 * u64::from(channel.counter.id().index());
+    let cell = 320 + 8 * u64::from(channel.counter.id().index());
     for value in [u64::MAX, 0, 1 << 52, u64::from(channel.counter.id().generation()) << 52 | ((1 << 52) - 1)] {
         word(&there, cell, value);
         assert_eq!(channel.counter.value(), value & ((1 << 52) - 1));
