@@ -46,6 +46,12 @@ impl Held {
 fn restarted(context: &Context) {
     let dir = tempfile::tempdir().expect("a folder");
     let mut here = Side::open(context.backend, "driver", dir.path(), Limits::USUAL);
+    let capabilities = here.node().capabilities();
+    if capabilities.meets == pegaflow_core::Meets::AnyHost && !capabilities.fence_is_proof {
+        // No backend that is shipped: one of the suite's own tests. A connection whose peer has left may stay there.
+        println!("not held: over TCP, with a fence that is no proof");
+        return;
+    }
     let memory = here.allocate(BLOCK.into());
     let rounds = if context.is_slow() { 30 } else { 100 };
     let mut settled = None;

@@ -44,7 +44,7 @@ pub(crate) fn speaking(
     Arc::new(Numbered { device: Some((events, Box::new(attend))), ..Numbered::with(|parcel, _| parcel) })
 }
 
-/// Descriptors that are on their way by number; kept as long as the domain.
+/// Descriptors that are on their way by number; the last so many are kept.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<OwnedFd>>>);
 
@@ -54,7 +54,12 @@ impl Kept {
         bytes.extend(std::process::id().to_le_bytes());
         for file in files {
             bytes.extend(file.as_raw_fd().to_le_bytes());
-            self.0.lock().expect("no panic under it").push(file);
+            let mut kept = self.0.lock().expect("no panic under it");
+            kept.push(file);
+            // More than are on their way at once.
+            if kept.len() > 36 {
+                kept.remove(0);
+            }
         }
         Parcel { bytes, files: Vec::new() }
     }
