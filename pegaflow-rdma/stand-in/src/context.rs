@@ -67,6 +67,7 @@ impl Shared {
         let mut counts = *self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         live.qps.iter().filter_map(Weak::upgrade).for_each(|qp| counts.add(&qp.counts()));
         live.cqs.iter().filter_map(Weak::upgrade).for_each(|cq| counts.add(&cq.counts()));
+        (counts.pairs, counts.queues) = (live.qps.len() as u64, live.cqs.len() as u64);
         counts.regions = self.regions.load(Ordering::Relaxed).into();
         counts
     }
@@ -84,6 +85,11 @@ impl Shared {
             }
         }
         aftermath.settle();
+    }
+
+    /// How many queue pairs there are.
+    pub(crate) fn pairs(&self) -> usize {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).qps.len()
     }
 
     pub(crate) fn add_qp(&self, qp: &Arc<Qp>) {
@@ -226,7 +232,7 @@ pub unsafe extern "C" fn ibv_query_device(context: *mut ibv_context, attributes:
     }
     all.max_mr_size = 1 << 40;
     all.page_size_cap = 4096;
-    all.max_qp = 1 << 18;
+    all.max_qp = schedule.pairs_max().cast_signed();
     all.max_qp_wr = schedule.queue_max().cast_signed();
     all.max_sge = schedule.segments_max().cast_signed();
     all.max_sge_rd = schedule.segments_max().cast_signed();

@@ -243,12 +243,16 @@ fn take_slot() -> Option<usize> {
     free.0.pop_front()
 }
 
-/// Takes a region away; when it returns, no request reads or writes it any more.
+/// Takes a region away; when it returns 0, no request reads or writes it any more. EBUSY where its device keeps it.
 ///
 /// # Safety
-/// - `mr` is registered, and not used again.
+/// - `mr` is registered, and not used again once 0 was returned.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_dereg_mr(mr: *mut ibv_mr) -> c_int {
+    // SAFETY: the caller's promise; a context with a region in a domain can't be closed.
+    if unsafe { Context::of((*mr).context) }.shared.schedule.kept_regions != 0 {
+        return EBUSY;
+    }
     // SAFETY: made by a box, and the caller gives it up.
     let mr = unsafe { Box::from_raw(mr.cast::<Mr>()) };
     let at = (mr.base.lkey >> 16) as usize & (SLOTS - 1);

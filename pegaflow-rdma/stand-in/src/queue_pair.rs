@@ -193,6 +193,9 @@ pub unsafe extern "C" fn ibv_create_qp(pd: *mut ibv_pd, attributes: *mut ibv_qp_
     {
         return null(EINVAL);
     }
+    if shared.pairs() >= schedule.pairs_max() as usize {
+        return null(ENOMEM);
+    }
     let seed = shared.next_seed();
     let mut pairs = pairs();
     let number = pairs.1;

@@ -27,6 +27,8 @@ pub struct Schedule {
     pub segments_max: u32,
     /// The most memory regions that a process may have at the device; 0: 32767.
     pub regions_max: u32,
+    /// The most queue pairs that a process may have at the device; 0: 262144.
+    pub pairs_max: u32,
     /// The port's LID: InfiniBand. 0: RoCE.
     pub lid: u32,
     /// Not 0: `ibv_reg_dmabuf_mr` takes any descriptor that can be mapped. 0: EOPNOTSUPP.
@@ -71,6 +73,10 @@ pub struct Schedule {
     pub lie_calls: u32,
     /// Not 0: no queue pair can be destroyed.
     pub kept_pairs: u32,
+    /// Not 0: no memory region can be deregistered.
+    pub kept_regions: u32,
+    /// Not 0: what a queue pair has when it fails, and what it is given from then on, never completes.
+    pub lost_flushes: u32,
 }
 
 /// What a device saw, through one context or all.
@@ -93,6 +99,10 @@ pub struct Counts {
     pub bytes: u64,
     /// Memory regions that are registered now.
     pub regions: u64,
+    /// Queue pairs that there are now.
+    pub pairs: u64,
+    /// Completion queues that there are now.
+    pub queues: u64,
 }
 
 impl Schedule {
@@ -126,6 +136,10 @@ impl Schedule {
         or(self.regions_max, 32767)
     }
 
+    pub(crate) fn pairs_max(&self) -> u32 {
+        or(self.pairs_max, 1 << 18)
+    }
+
     pub(crate) fn lie_calls(&self) -> u32 {
         or(self.lie_calls, 16)
     }
@@ -141,6 +155,8 @@ impl Counts {
         self.empty_polls += other.empty_polls;
         self.bytes += other.bytes;
         self.regions += other.regions;
+        self.pairs += other.pairs;
+        self.queues += other.queues;
     }
 }
 

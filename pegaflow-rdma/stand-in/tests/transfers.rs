@@ -109,6 +109,6 @@ fn counts_are_what_was_done() {
         drop(a);
         let mut after = Counts::default();
         assert_eq!(pegaflow_stand_in_device_counts(name, &raw mut after), 0);
-        assert_eq!(after, Counts { regions: 0, ..counts }, "closed contexts count");
+        assert_eq!(after, Counts { regions: 0, pairs: 0, queues: 0, ..counts }, "closed contexts count");
     }
 }

@@ -4,7 +4,7 @@
 use std::{
     os::fd::BorrowedFd,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -44,23 +44,23 @@ const DEVICE_FATAL: u32 = 8;
 const EIO: i32 = 5;
 const EINVAL: i32 = 22;
 
-fn plain() -> Schedule {
+pub(crate) fn plain() -> Schedule {
     Schedule { seed: 1, ..Schedule::default() }
 }
 
 /// What the stand-in's completions say beside a status.
-fn transport(status: u32) -> Cause {
+pub(crate) fn transport(status: u32) -> Cause {
     Cause::Transport { status, vendor: 0x5d00 | status }
 }
 
-fn failed(cause: Cause) -> End {
+pub(crate) fn failed(cause: Cause) -> End {
     End { outcome: Outcome::Failed(cause), quiet: true }
 }
 
-const DONE: End = End { outcome: Outcome::Done, quiet: true };
+pub(crate) const DONE: End = End { outcome: Outcome::Done, quiet: true };
 
 /// Two devices, and a pair over them.
-fn pair(schedule: &Schedule, change: impl Fn(&mut RdmaConfig)) -> (Pair, [String; 2]) {
+pub(crate) fn pair(schedule: &Schedule, change: impl Fn(&mut RdmaConfig)) -> (Pair, [String; 2]) {
     let names = [device(schedule), device(&plain())];
     let [here, there] = names.each_ref().map(|name| {
         let mut config = config(name);
@@ -72,7 +72,7 @@ fn pair(schedule: &Schedule, change: impl Fn(&mut RdmaConfig)) -> (Pair, [String
 
 /// Once both sides are gone, nothing is registered any more.
 #[track_caller]
-fn no_leak(pair: Pair, names: &[String; 2]) {
+pub(crate) fn no_leak(pair: Pair, names: &[String; 2]) {
     drop(pair);
     for name in names {
         nothing_registered(name);
@@ -83,6 +83,16 @@ fn no_leak(pair: Pair, names: &[String; 2]) {
 pub(crate) struct Misled {
     pub(crate) inside: Arc<dyn Domain>,
     pub(crate) now: AtomicBool,
+    /// What the last import brought.
+    pub(crate) last: Mutex<Vec<u8>>,
+    /// What comes in the place of an import, once.
+    pub(crate) instead: Mutex<Option<Vec<u8>>>,
+}
+
+impl Misled {
+    pub(crate) fn new(inside: Arc<dyn Domain>) -> Arc<Self> {
+        Arc::new(Self { inside, now: AtomicBool::new(false), last: Mutex::default(), instead: Mutex::default() })
+    }
 }
 
 impl Domain for Misled {
@@ -108,6 +118,10 @@ impl Domain for Misled {
             // Behind the header, see `region`: the generation of the stand-in's key.
             parcel.bytes[16] ^= 1;
         }
+        if let Some(instead) = self.instead.lock().expect("one thread").take() {
+            parcel.bytes = instead;
+        }
+        parcel.bytes.clone_into(&mut self.last.lock().expect("one thread"));
         self.inside.import(parcel, bytes)
     }
 
@@ -128,7 +142,7 @@ impl Domain for Misled {
 fn wrong_remote_key() {
     let names = [device(&plain()), device(&plain())];
     let [inside, there] = names.each_ref().map(|name| testing::open(&config(name)).expect("a device"));
-    let here = Arc::new(Misled { inside, now: AtomicBool::new(false) });
+    let here = Misled::new(inside);
     let mut pair = Pair::new(Arc::clone(&here) as Arc<dyn Domain>, there);
     let (on, other) = (pair.connect(Class::Kv), pair.connect(Class::Activation));
     let (good, neighbour) = (pair.blocks(on, Op::Write, 64, 4), pair.blocks(other, Op::Write, 64, 4));

@@ -6,6 +6,7 @@ mod devices;
 mod ends;
 mod errors;
 mod garbage;
+mod keys;
 mod lies;
 mod news;
 mod order;
@@ -15,6 +16,8 @@ mod refusals;
 mod rig;
 mod scenario;
 mod schedules;
+mod shortages;
+mod stuck;
 
 use std::process::ExitCode;
 
@@ -43,6 +46,9 @@ fn main() -> ExitCode {
         order::TESTS,
         pieces::TESTS,
         lies::TESTS,
+        keys::TESTS,
+        shortages::TESTS,
+        stuck::TESTS,
         news::TESTS,
         scenario::TESTS,
         schedules::TESTS,

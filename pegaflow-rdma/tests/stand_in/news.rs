@@ -1,10 +1,7 @@
 //! What a device says of itself comes to every port on it: once for each kind, sleeping or not, and a flood is bounded.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -165,7 +162,7 @@ fn queues_that_fail_are_told_of() {
 fn requests_that_are_refused_are_told_of_at_the_owner() {
     let names = [(); 2].map(|()| device(&Schedule { seed: 1, ..Schedule::default() }));
     let [inside, there] = names.each_ref().map(|name| testing::open(&config(name)).expect("a device"));
-    let here = Arc::new(Misled { inside, now: AtomicBool::new(false) });
+    let here = Misled::new(inside);
     let mut pair = Pair::new(Arc::clone(&here) as Arc<dyn Domain>, there);
     let on = pair.connect(Class::Kv);
     here.now.store(true, Ordering::Relaxed);
