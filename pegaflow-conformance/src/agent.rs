@@ -1,7 +1,7 @@
 //! The peer of a case: a node and a port of its own, doing what it is told.
 
 pub(crate) mod loops;
-mod storm;
+pub(crate) mod storm;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -177,6 +177,17 @@ impl Agent {
             Command::Storm { channel, grant, block_bytes, counter } => {
                 let channel = self.channel(channel);
                 self.storm = Some(Storm::new(&mut self.side, channel, &grant, (block_bytes, counter)));
+            }
+            Command::Pull { channel, grant, block_bytes } => {
+                let channel = self.channel(channel);
+                self.storm = Some(match grant {
+                    Some(grant) => Storm::of_reads(&mut self.side, channel, &grant, block_bytes),
+                    None => Storm::of_messages(&self.side, channel),
+                });
+            }
+            Command::Calm => {
+                let storm = self.storm.take().expect("a storm");
+                return Reply::Value(storm.calm(&mut self.side));
             }
             Command::StormIs => {
                 let storm = self.storm.as_ref().expect("a storm");

@@ -22,6 +22,7 @@ mod model;
 mod peer_lost;
 mod restarting;
 mod revoking;
+mod sender_lost;
 mod shortage;
 mod sizes;
 mod starving;
@@ -115,6 +116,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     steady::CASES,
     capabilities::CASES,
     peer_lost::CASES,
+    sender_lost::CASES,
     restarting::CASES,
     starving::CASES,
     shortage::CASES,

@@ -118,6 +118,11 @@ pub(crate) enum Command {
     /// Import a grant of one window, and write it over and over from now on, whenever the port is polled: in blocks of so
     /// many bytes, each write followed by a count where a counter is given.
     Storm { channel: u32, grant: Vec<u8>, block_bytes: u32, counter: Option<u32> },
+    /// Import a grant of one window, and read it over and over from now on, in blocks of so many bytes; or, without a
+    /// grant, send numbered messages, see `agent::storm::call`.
+    Pull { channel: u32, grant: Option<Vec<u8>>, block_bytes: u32 },
+    /// End the storm and wait for its ends: `Value`, how many transfers it had.
+    Calm,
     /// `Text`: how the storm stands. `blowing`, `revoked` where the owner took the grant back, or `over` with its channel.
     StormIs,
     /// `Value`: the limit of open descriptors of the agent's process. It is `to` from now on, or for 0 what is open.

@@ -30,6 +30,7 @@ const BOXES: &[&str] = &[
     "ends,closing",
     "counters,figures,steady,capabilities,fork",
     "aborting,checking",
+    "sender_lost",
     "fencing,shortage,starving",
     "restarting",
     "revoking",
