@@ -194,6 +194,8 @@ impl Agent {
                 return Reply::Text(storm.state().to_owned());
             }
             Command::LimitDescriptors { to } => return Reply::Value(crate::sys::limit_descriptors(to)),
+            Command::LimitMemory { beyond } => crate::sys::limit_memory(beyond),
+            Command::ProcessorTime => return Reply::Value(crate::sys::processor_time_ms()),
             Command::Drop(what) => self.drop(what),
             Command::Polling(on) => self.polling = on,
             Command::Tally => return Reply::Tally(self.side.tally()),

@@ -152,6 +152,20 @@ impl Pair {
         }
     }
 
+    /// Gives a command that the agent does or fails to do, polling here meanwhile.
+    #[track_caller]
+    pub(crate) fn outcome(&mut self, command: Command) -> Result<Reply, String> {
+        self.peer.begin(command);
+        let begin = Instant::now();
+        loop {
+            if let Some(outcome) = self.peer.outcome_within(Duration::from_micros(50)) {
+                return outcome;
+            }
+            self.here.turn();
+            assert!(begin.elapsed() < 2 * self.here.patience, "no answer from the agent");
+        }
+    }
+
     /// Asks until `look` finds something.
     #[track_caller]
     pub(crate) fn call_until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Option<T>) -> T {

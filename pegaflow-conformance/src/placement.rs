@@ -110,6 +110,17 @@ impl Peer {
         }
     }
 
+    /// The answer to the last command, or what the agent said of it, if that comes within `wait`.
+    #[track_caller]
+    pub(crate) fn outcome_within(&mut self, wait: Duration) -> Option<Result<Reply, String>> {
+        match self.replies.recv_timeout(wait) {
+            Ok(Reply::Failed(why)) => Some(Err(why)),
+            Ok(reply) => Some(Ok(reply)),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => panic!("the agent has ended"),
+        }
+    }
+
     /// What the agent said of the last command, which it was not to do, if that comes within `wait`.
     #[track_caller]
     pub(crate) fn failure_within(&mut self, wait: Duration) -> Option<String> {

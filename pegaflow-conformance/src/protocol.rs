@@ -125,8 +125,13 @@ pub(crate) enum Command {
     Calm,
     /// `Text`: how the storm stands. `blowing`, `revoked` where the owner took the grant back, or `over` with its channel.
     StormIs,
-    /// `Value`: the limit of open descriptors of the agent's process. It is `to` from now on, or for 0 what is open.
+    /// `Value`: the limit of open descriptors of the agent's process. It is `to` from now on, or
+    /// below 64 so many more than are open.
     LimitDescriptors { to: u64 },
+    /// Limit the agent's process to so many bytes of address space beyond what it has, or not any more.
+    LimitMemory { beyond: Option<u64> },
+    /// `Value`: the processor's time of the agent's process so far, in milliseconds.
+    ProcessorTime,
     /// Drop a handle.
     Drop(What),
     /// Poll between commands, or do not.

@@ -382,7 +382,11 @@ impl Node {
         match answer.recv_timeout(left) {
             Ok(Ok(parcels)) if parcels.len() == batch.len() => Ok(parcels),
             Ok(Ok(parcels)) => Err(refused(format!("{} regions came, {} were asked", parcels.len(), batch.len()))),
-            Ok(Err(why)) => Err(refused(why)),
+            Ok(Err(control::Denial::Owner(why))) => Err(refused(why)),
+            Ok(Err(control::Denial::Here(source))) => Err(ConnectError::Io {
+                what: format!("receiving the descriptors of a grant of `{}`", peer.name),
+                source,
+            }),
             Err(_) => Err(ConnectError::NoAnswer { peer: peer.name.clone(), waited }),
         }
     }

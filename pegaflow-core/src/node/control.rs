@@ -123,8 +123,17 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// The regions of a grant, or the owner's reason.
-pub(crate) type Fetched = Result<Vec<Parcel>, String>;
+/// The regions of a grant.
+pub(crate) type Fetched = Result<Vec<Parcel>, Denial>;
+
+/// Why an import came to nothing.
+#[derive(Debug)]
+pub(crate) enum Denial {
+    /// The owner's reason.
+    Owner(String),
+    /// Descriptors came, and this process had no room for them.
+    Here(io::Error),
+}
 
 /// Commands on their way, and the descriptor that wakes the thread.
 pub(crate) struct Mailbox {

@@ -128,6 +128,11 @@ impl Frame {
         Parcel { bytes, files }
     }
 
+    /// Which import a `Granted` answers, where it is one.
+    pub(crate) fn answers(kind: u8, body: &[u8]) -> Option<u32> {
+        if kind == 7 { Reader::new(body).u32().ok() } else { None }
+    }
+
     /// Reads a body; `parcel.files` are the descriptors that came with it.
     pub(crate) fn decode(kind: u8, parcel: Parcel) -> Result<Self, WireError> {
         let mut files = parcel.files.into_iter();

@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 4 << 20;
 /// Most descriptors that wait with them. Each is one of this process's, which others need too.
 const MAX_WAITING_FILES: usize = 4 * MAX_FILES;
 
-/// Why a connection is not to be used any more.
+/// Why a connection is not to be used any more; or, of an answer to an import, why that came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error(transparent)]
@@ -38,8 +38,17 @@ pub(crate) enum Fault {
     /// This side's own; parcels are checked before they come here.
     #[error("a frame with {files} descriptors to send: expected at most {max}")]
     TooManyFiles { files: usize, max: usize },
+    /// This process had no room for the descriptors that came with a frame, which is lost. It may go on where that was the
+    /// answer to this import.
+    #[error("no room for the descriptors that came: {}; raise the limit (`ulimit -n`)", no_room())]
+    NoRoom { request: Option<u32> },
     #[error("garbage: {0}")]
     Garbage(String),
+}
+
+/// The kernel says that some are missing, and not why.
+pub(crate) fn no_room() -> io::Error {
+    rustix::io::Errno::MFILE.into()
 }
 
 impl Fault {
@@ -53,6 +62,7 @@ impl Fault {
             Self::Io(_) => Cause::PeerGone,
             Self::Unread => Cause::PeerSilent,
             Self::TooManyFiles { .. } => Cause::ClosedHere,
+            Self::NoRoom { .. } => Cause::NotJoined,
             Self::Garbage(_) => GARBAGE_ON_CONTROL,
         }
     }
@@ -68,6 +78,8 @@ pub(crate) struct Stream {
     max_files: usize,
     received: Vec<u8>,
     files: VecDeque<OwnedFd>,
+    /// For each frame some of whose descriptors were lost: how many are before and of it.
+    cuts: VecDeque<usize>,
     waiting: VecDeque<Parcel>,
     /// Bytes of the first waiting parcel that are gone already.
     sent: usize,
@@ -84,6 +96,7 @@ impl Stream {
             max_files: if meets == Meets::OneHost { MAX_FILES } else { 0 },
             received: Vec::new(),
             files: VecDeque::new(),
+            cuts: VecDeque::new(),
             waiting: VecDeque::new(),
             sent: 0,
             waiting_bytes: 0,
@@ -173,12 +186,18 @@ impl Stream {
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         match rustix::net::recvmsg(&self.socket, &mut [IoSliceMut::new(&mut chunk)], &mut beside, flags) {
             Ok(got) => {
+                let before = self.files.len();
                 for message in beside.drain() {
                     if let RecvAncillaryMessage::ScmRights(files) = message {
                         self.files.extend(files);
                     }
                 }
-                if got.flags.contains(ReturnFlags::CTRUNC) || self.files.len() > 2 * MAX_FILES {
+                let cut = got.flags.contains(ReturnFlags::CTRUNC);
+                let full = self.files.len() - before >= MAX_FILES;
+                if cut && !full {
+                    self.cuts.push_back(self.files.len());
+                }
+                if cut && full || self.files.len().max(self.cuts.len()) > 2 * MAX_FILES {
                     return Err(Fault::Garbage("more descriptors than a frame carries".to_owned()));
                 }
                 self.received.extend(&chunk[..got.bytes]);
@@ -194,6 +213,7 @@ impl Stream {
         let read = self.receive();
         self.received.clear();
         self.files.clear();
+        self.cuts.clear();
         !matches!(read, Ok(false) | Err(Fault::Io(_)))
     }
 
@@ -210,13 +230,27 @@ impl Stream {
         if rest.len() < length {
             return Ok(None);
         }
-        if self.files.len() < usize::from(files) {
+        let bytes = rest[..length].to_vec();
+        let files = usize::from(files);
+        if let Some(cut) = self.cuts.front().copied().filter(|cut| *cut < files) {
+            self.received.drain(..HEADER + length);
+            self.cuts.pop_front();
+            drop(self.take_files(cut));
+            return Err(Fault::NoRoom { request: Frame::answers(kind, &bytes) });
+        }
+        if self.files.len() < files {
             return Err(Fault::Garbage(format!("{files} descriptors said, {} came", self.files.len())));
         }
-        let bytes = rest[..length].to_vec();
         self.received.drain(..HEADER + length);
-        let files = self.files.drain(..usize::from(files)).collect();
+        let files = self.take_files(files);
         Frame::decode(kind, Parcel { bytes, files }).map(Some).map_err(|error| Fault::Garbage(error.to_string()))
+    }
+}
+
+impl Stream {
+    fn take_files(&mut self, count: usize) -> Vec<OwnedFd> {
+        self.cuts.iter_mut().for_each(|cut| *cut = cut.saturating_sub(count));
+        self.files.drain(..count).collect()
     }
 }
 

@@ -18,9 +18,9 @@ use rustix::event::{
 };
 
 use super::{
-    Command, Fetched, Frame, GARBAGE_ON_CONTROL, IMPORT_BATCH, Identity, Mailbox, VERSIONS, check,
+    Command, Denial, Fetched, Frame, GARBAGE_ON_CONTROL, IMPORT_BATCH, Identity, Mailbox, VERSIONS, check,
     listener::{self, Listener},
-    stream::{Fault, Stream},
+    stream::{Fault, Stream, no_room},
 };
 use crate::{
     Cause, ChannelId, Class, Meets, Refusal,
@@ -286,7 +286,7 @@ impl State {
                     known.asked.push_back((request, answer));
                     self.send(connection, Frame::Import { request, epoch, first, count });
                 } else {
-                    let _ = answer.try_send(Err("the channel's connection has ended".to_owned()));
+                    let _ = answer.try_send(Err(Denial::Owner("the channel's connection has ended".to_owned())));
                 }
             }
             Command::Died { watch } => self.bury(watch),
@@ -402,6 +402,13 @@ impl State {
                     }
                 }
                 Ok(None) => break,
+                // A shortage of this process alone, which passes.
+                Err(Fault::NoRoom { request: Some(request) }) => {
+                    if let Err(cause) = known.answer(request, Err(Denial::Here(no_room()))) {
+                        end = Some(cause);
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(node = %self.identity.name, %error, "a control connection is given up");
                     end = Some(error.cause());

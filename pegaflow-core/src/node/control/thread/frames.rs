@@ -110,7 +110,7 @@ impl State {
                 Ok(())
             }
             (Frame::Granted { request, parcels }, Stage::Met) => known.answer(request, Ok(parcels)),
-            (Frame::Denied { request, why }, Stage::Met) => known.answer(request, Err(why)),
+            (Frame::Denied { request, why }, Stage::Met) => known.answer(request, Err(Denial::Owner(why))),
             _ => Err(GARBAGE_ON_CONTROL),
         }
     }
