@@ -19,6 +19,7 @@ mod interface;
 mod memory_misuse;
 mod misuse;
 mod model;
+mod neighbours;
 mod peer_lost;
 mod restarting;
 mod revoking;
@@ -117,6 +118,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     capabilities::CASES,
     peer_lost::CASES,
     sender_lost::CASES,
+    neighbours::CASES,
     restarting::CASES,
     starving::CASES,
     shortage::CASES,

@@ -31,6 +31,7 @@ const BOXES: &[&str] = &[
     "counters,figures,steady,capabilities,fork",
     "aborting,checking",
     "sender_lost",
+    "neighbours",
     "fencing,shortage,starving",
     "restarting",
     "revoking",
