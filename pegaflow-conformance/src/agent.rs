@@ -17,6 +17,7 @@ use pegaflow_core::{
 use self::storm::Storm;
 use crate::{
     Backend,
+    held::Held,
     protocol::{Command, Reply, What},
     side::{self, Arrived, PATIENCE, Side},
 };
@@ -196,6 +197,11 @@ impl Agent {
             Command::LimitDescriptors { to } => return Reply::Value(crate::sys::limit_descriptors(to)),
             Command::LimitMemory { beyond } => crate::sys::limit_memory(beyond),
             Command::ProcessorTime => return Reply::Value(crate::sys::processor_time_ms()),
+            Command::Held => {
+                // Waits for the reaper.
+                drop(self.side.allocate(64));
+                return Reply::Held(Held::now());
+            }
             Command::Drop(what) => self.drop(what),
             Command::Polling(on) => self.polling = on,
             Command::Tally => return Reply::Tally(self.side.tally()),

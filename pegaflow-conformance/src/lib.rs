@@ -43,6 +43,7 @@ mod agent;
 mod cable;
 mod cases;
 mod far;
+mod held;
 mod list;
 mod one;
 mod pair;

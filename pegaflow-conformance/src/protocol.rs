@@ -3,7 +3,7 @@
 use pegaflow_core::{Access, Bounds};
 use serde::{Deserialize, Serialize};
 
-use crate::tally::Tally;
+use crate::{held::Held, tally::Tally};
 
 /// The bounds of every class, as they travel.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -132,6 +132,8 @@ pub(crate) enum Command {
     LimitMemory { beyond: Option<u64> },
     /// `Value`: the processor's time of the agent's process so far, in milliseconds.
     ProcessorTime,
+    /// `Held` by the agent's process, once its reaper has done what it was given.
+    Held,
     /// Drop a handle.
     Drop(What),
     /// Poll between commands, or do not.
@@ -171,6 +173,7 @@ pub(crate) enum Reply {
     Text(String),
     Messages(Vec<Vec<u8>>),
     Tally(Tally),
+    Held(Held),
     /// The command failed: an error, or a wait that was too long.
     Failed(String),
 }

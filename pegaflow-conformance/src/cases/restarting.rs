@@ -4,44 +4,21 @@ use pegaflow_core::{Class, Op, Port, State, Then};
 
 use super::Case;
 use crate::{
+    held::Held,
     pair::{Context, CounterThere},
     placement::{Peer, Placement},
     protocol::{Command, Limits, Reply},
     side::{Log, PATIENCE, Side},
 };
 
-pub(super) const CASES: &[Case] = &[Case::both("peer_restarted_and_dialled_again_without_a_leak", restarted)];
+pub(super) const CASES: &[Case] = &[
+    Case::both("peer_restarted_and_dialled_again_without_a_leak", restarted),
+    Case::apart("a_process_that_outlives_many_peers_is_as_before", outlives),
+];
 
 /// When the system's state is what it will be.
 const SETTLED: u32 = 10;
 const BLOCK: u32 = 64 << 10;
-
-/// What this process has of the system's.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    descriptors: usize,
-    threads: usize,
-    mappings: usize,
-}
-
-impl Held {
-    fn now() -> Self {
-        let entries = |folder: &str| std::fs::read_dir(folder).expect("of this process").count();
-        let maps = std::fs::read_to_string("/proc/self/maps").expect("of this process");
-        Self {
-            descriptors: entries("/proc/self/fd"),
-            threads: entries("/proc/self/task"),
-            mappings: maps.lines().count(),
-        }
-    }
-
-    /// No more than before. The allocator's own mappings come and go by some.
-    fn within(self, before: Self) -> bool {
-        self.descriptors <= before.descriptors
-            && self.threads <= before.threads
-            && self.mappings <= before.mappings + 16
-    }
-}
 
 fn restarted(context: &Context) {
     let dir = tempfile::tempdir().expect("a folder");
@@ -112,5 +89,76 @@ fn restarted(context: &Context) {
             return;
         }
         assert!(begin.elapsed() < 6 * here.patience, "{now:?} after {rounds} rounds, {settled:?} after {SETTLED}");
+    }
+}
+
+fn opened(context: &Context, name: &str, dir: &tempfile::TempDir) -> (Peer, Vec<u8>) {
+    let mut peer = Peer::start(context.backend, context.placement);
+    let dir = dir.path().display().to_string();
+    peer.call(Command::Open { name: name.to_owned(), dir, limits: Limits::USUAL });
+    match peer.call(Command::Address) {
+        Reply::Bytes(address) => (peer, address),
+        other => panic!("{other:?} for an address"),
+    }
+}
+
+fn handle(reply: Reply) -> u32 {
+    match reply {
+        Reply::Handle(handle) | Reply::Channel { handle, .. } => handle,
+        other => panic!("{other:?} for a handle"),
+    }
+}
+
+/// One process stays, in which nothing else is; another comes, is dialled or dials, moves bytes and is killed, over and
+/// over. What the first one has of the system is the same after many as after some: descriptors, threads, mappings, memory;
+/// and the kernel's memory, where nobody else asks for any.
+fn outlives(context: &Context) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (mut stays, address) = opened(context, "stays", &dir);
+    stays.call(Command::Listen { class: 1 });
+    let own = handle(stays.call(Command::Allocate { bytes: BLOCK.into() }));
+    let held = |stays: &mut Peer| match stays.call(Command::Held) {
+        Reply::Held(held) => held,
+        other => panic!("{other:?} for what is held"),
+    };
+    let rounds = if context.is_slow() { 30 } else { 100 };
+    let mut settled = None;
+    for round in 0..rounds {
+        let (mut goes, theirs) = opened(context, &format!("goes-{round}"), &dir);
+        goes.call(Command::Listen { class: 0 });
+        let dialled = handle(stays.call(Command::Dial { address: theirs, class: 0 }));
+        let dials = handle(goes.call(Command::Dial { address: address.clone(), class: 1 }));
+        let region = handle(goes.call(Command::Allocate { bytes: BLOCK.into() }));
+        let (windows, leave) = (vec![(region, 0, BLOCK.into())], pegaflow_core::Access::READ_WRITE.into());
+        let Reply::Grant { bytes: grant, .. } = goes.call(Command::Grant { windows, leave, channel: None }) else {
+            panic!("no grant")
+        };
+        // Both are up from here on.
+        stays.call(Command::Send { channel: dialled, message: b"to who is dialled".to_vec() });
+        goes.call(Command::Send { channel: dials, message: b"from who dials".to_vec() });
+        let dialled_by = handle(stays.call(Command::NextChannel));
+        stays.call(Command::WriteBack { channel: dialled, grant, region: own, counter: None });
+        stays.call(Command::Messages { count: 1, release: true });
+        goes.kill();
+        for channel in [dialled, dialled_by] {
+            let Reply::Text(state) = stays.call(Command::WaitEnd { channel }) else { panic!("no state") };
+            assert!(state.starts_with("Broken("), "{state}");
+        }
+        if round == SETTLED {
+            settled = Some(held(&mut stays));
+        }
+    }
+    let settled = settled.expect("more rounds than that");
+    // What the kernel takes back it takes back in its own time.
+    let begin = std::time::Instant::now();
+    loop {
+        let now = held(&mut stays);
+        if now.within_with_memory(settled, context.is_slow()) {
+            return;
+        }
+        assert!(
+            begin.elapsed() < context.backend.patience,
+            "{now:?} after {rounds} peers, {settled:?} after {SETTLED}"
+        );
     }
 }

@@ -13,6 +13,7 @@ mod order;
 mod pieces;
 mod provider;
 mod refusals;
+mod restarts;
 mod rig;
 mod scenario;
 mod schedules;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         pieces::TESTS,
         lies::TESTS,
         keys::TESTS,
+        restarts::TESTS,
         shortages::TESTS,
         stuck::TESTS,
         news::TESTS,
