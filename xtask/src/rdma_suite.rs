@@ -61,7 +61,7 @@ impl Suite {
 }
 
 /// The binaries that the steps run, by the names of their variables.
-pub(crate) type Binaries = [(&'static str, String); 3];
+pub(crate) type Binaries = [(&'static str, String); 4];
 
 /// Boots the hosts of `suite`, and runs its steps there.
 pub(crate) fn run(suite: Suite, binaries: &Binaries, kernel: &Kernel) -> Result<Tally, Error> {
@@ -105,12 +105,21 @@ fn package() -> String {
 pub(crate) fn build() -> Result<Binaries, Error> {
     println!();
     // Of the whole workspace, as the host tests are: for one package alone features differ, and much is built again.
-    let arguments = ["test", "--no-run", "--workspace", "--test=conformance", "--test=layout", "--test=command_line"];
+    let arguments = [
+        "test",
+        "--no-run",
+        "--workspace",
+        "--test=conformance",
+        "--test=keys",
+        "--test=layout",
+        "--test=command_line",
+    ];
     let arguments = [&arguments[..], &["--all-features"]].concat();
     let build = |package: &str, kind, name| command::build(Target { package, kind, name }, &arguments);
     let package = package();
     Ok([
         ("CONFORMANCE", build(&package, "test", "conformance")?),
+        ("KEYS", build(&package, "test", "keys")?),
         ("LAYOUT", build(&package, "test", "layout")?),
         ("PROGRAM", build("pegaflow-cli", "bin", "pegaflow")?),
     ])

@@ -8,7 +8,8 @@ use pegaflow_rdma::testing;
 use crate::{
     Test,
     devices::{counts, device},
-    errors::{DONE, Misled, failed, no_leak, plain, transport},
+    errors::{DONE, failed, no_leak, plain, transport},
+    misled::Misled,
     provider::config,
     rig::Pair,
     tests,

@@ -8,6 +8,7 @@ mod errors;
 mod garbage;
 mod keys;
 mod lies;
+mod misled;
 mod news;
 mod order;
 mod pieces;

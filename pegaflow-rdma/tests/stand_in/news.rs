@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::{
     Test,
     devices::{Schedule, device, raise},
-    errors::Misled,
+    misled::Misled,
     provider::config,
     rig::{PATIENCE, Pair},
     tests,

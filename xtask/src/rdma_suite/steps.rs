@@ -5,7 +5,7 @@
 pub(super) struct Step {
     pub(super) name: String,
     pub(super) limit_s: u32,
-    /// For bash. `$CONFORMANCE` and `$LAYOUT` are the binaries of those tests, `$BACKEND` the name of the backend,
+    /// For bash. `$CONFORMANCE`, `$KEYS` and `$LAYOUT` are the binaries of those tests, `$BACKEND` the name of the backend,
     /// `$PROGRAM` the command line's binary.
     pub(super) command: String,
 }
@@ -77,6 +77,7 @@ pub(super) fn one_host() -> Vec<Step> {
             "\"$LAYOUT\" | tee /tmp/said && grep -q 'ok. 1 passed' /tmp/said",
         ),
     ];
+    steps.push(Step::new("keys that are wrong or stale", 60, "PEGAFLOW_REQUIRE=$BACKEND \"$KEYS\""));
     steps.extend(conformance(BOXES, ""));
     steps.extend([
         // A file changes its backend and nothing else; the demo checks every byte.
