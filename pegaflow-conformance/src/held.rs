@@ -23,12 +23,13 @@ impl Held {
     pub(crate) fn now() -> Self {
         let entries = |folder: &str| std::fs::read_dir(folder).expect("of this process").count();
         let read = |path: &str| std::fs::read_to_string(path).expect("of this process");
-        let (status, memory) = (read("/proc/self/status"), read("/proc/meminfo"));
+        // The sum of each page: what `status` says is off by what each processor has not added yet.
+        let (pages, memory) = (read("/proc/self/smaps_rollup"), read("/proc/meminfo"));
         Self {
             descriptors: entries("/proc/self/fd"),
             threads: entries("/proc/self/task"),
             mappings: read("/proc/self/maps").lines().count(),
-            resident_kib: kib(&status, "VmRSS:"),
+            resident_kib: kib(&pages, "Rss:"),
             kernel_kib: kib(&memory, "VmallocUsed:") + kib(&memory, "SUnreclaim:"),
         }
     }

@@ -2,18 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use pegaflow_core::{Batch, Op, Outcome, Port, Short, State, Submitted, Then};
+use pegaflow_core::{Batch, Event, Op, Outcome, Poller, Port, Short, State, Submitted, Then};
 
 use super::Case;
 use crate::{
     pair::{Context, Pair},
     protocol::{Command, Limits},
     side::far,
+    sys::allocations,
+    tally::Tally,
 };
 
 pub(super) const CASES: &[Case] = &[
     Case::both("a_receiver_that_never_releases", never_releases),
     Case::both("a_receiver_that_never_polls", never_polls),
+    Case::both("a_receiver_that_never_polls_costs_no_memory", costs_no_memory),
 ];
 
 /// The sender meets the bound and takes no more; counts and blocks go on beside the messages; once the receiver releases,
@@ -87,4 +90,64 @@ fn never_polls(context: &Context) {
         let aborted = pair.value(Command::Aborted { counter: counter.handle });
         (counted + aborted == accepted).then_some(())
     });
+}
+
+/// However long a receiver does not poll, its sender asks for no memory: what waits has a bound, and what ends makes room.
+fn costs_no_memory(context: &Context) {
+    const ROUNDS: u32 = 400;
+    const WARM: u32 = 100;
+    let mut pair = Pair::with(context, Limits { transfers: 8, ..Limits::USUAL });
+    let (_here, _there, plan) = pair.blocks(Op::Write, 512, 8);
+    let counter = pair.counter();
+    let on = pair.channel;
+    pair.call(Command::Polling(false));
+    let patience = pair.here.patience;
+    // Not through the side, whose log grows.
+    let Pair { here, peer, .. } = &mut pair;
+    let port = here.port();
+    let mut events = [Event::NONE; 16];
+    let (mut accepted, mut full, mut before) = (0_u64, 0_u64, 0);
+    let (mut ended, mut unquiet) = (0_u64, 0_u64);
+    let mut turn = |port: &mut Poller<Tally>| {
+        let count = port.poll(&mut events);
+        for event in &events[..count] {
+            match event {
+                Event::Ended { quiet, .. } => (ended, unquiet) = (ended + 1, unquiet + u64::from(!quiet)),
+                Event::Quiet { .. } => unquiet -= 1,
+                _ => {}
+            }
+        }
+        (ended, unquiet)
+    };
+    for round in 0..ROUNDS {
+        if round == WARM {
+            before = allocations();
+        }
+        // More than there is room for, each time.
+        for tag in 0..10 {
+            let deadline = Instant::now() + Duration::from_millis(1);
+            let then = Then::Count(counter.id);
+            let batch = Batch { plan: &plan, planes: 0..1, here: &[0, 3], there: &[1, 2], then, deadline, tag };
+            let answers = [port.submit(on, &batch), port.send(on, b"unread", deadline, tag)];
+            for answer in answers {
+                match answer.expect("no fault") {
+                    Submitted::Accepted(_) => accepted += 1,
+                    _ => full += 1,
+                }
+            }
+        }
+        turn(port);
+    }
+    assert_eq!(allocations() - before, 0, "in {} rounds", ROUNDS - WARM);
+    assert!(full > u64::from(ROUNDS), "full {full} times only: nothing waited");
+    peer.call(Command::Polling(true));
+    let begin = Instant::now();
+    loop {
+        let (ended, unquiet) = turn(port);
+        assert!(ended <= accepted, "{ended} ends of {accepted}");
+        if (ended, unquiet) == (accepted, 0) {
+            break;
+        }
+        assert!(begin.elapsed() < patience, "{ended} of {accepted} have ended, {unquiet} are not quiet");
+    }
 }
