@@ -71,9 +71,12 @@ impl Kept {
         // Of a negative one rustix would make a panic.
         let mut numbers = numbers.map(|number| number.max(0));
         let pid = numbers.next().and_then(Pid::from_raw).ok_or_else(|| failed("no process"))?;
-        let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|_| failed("pidfd_open"))?;
+        let refused =
+            |call: &str, errno: rustix::io::Errno| failed(&format!("{call}: {:?}", std::io::Error::from(errno)));
+        let process =
+            rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| refused("pidfd_open", errno))?;
         let take = |number| rustix::process::pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
-        let files = numbers.map(take).collect::<Result<_, _>>().map_err(|_| failed("pidfd_getfd"))?;
+        let files = numbers.map(take).collect::<Result<_, _>>().map_err(|errno| refused("pidfd_getfd", errno))?;
         Ok(Parcel { bytes: Vec::new(), files })
     }
 }
