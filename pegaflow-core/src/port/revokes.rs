@@ -51,6 +51,10 @@ impl Revokes {
             known.due = known.due.min(due);
             return Revoking::Asked;
         }
+        // The answer is there already, and waits to be handed out.
+        if self.news.iter().any(|(epoch, _)| *epoch == grant.epoch) {
+            return Revoking::Asked;
+        }
         if self.asked.len() + self.news.len() >= MOST {
             return Revoking::Full;
         }
@@ -102,5 +106,31 @@ impl Revokes {
             upkeep.free(self.asked.swap_remove(at).grant.size());
             self.news.push_back((epoch, Revoked::Fenced));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Audience, backend::Reaper};
+
+    #[test]
+    fn asking_again_before_the_answer_is_handed_out_is_asking_once() {
+        let upkeep = Upkeep::new(Reaper::start().unwrap());
+        let grant = Arc::new(GrantInner { epoch: 7, audience: Audience::Anyone, regions: Vec::new() });
+        let mut revokes = Revokes::default();
+        for over in [false, true] {
+            assert_eq!(revokes.ask(&grant, Instant::now()), Revoking::Asked);
+            if over {
+                revokes.channel_ended(true, &upkeep);
+            } else {
+                revokes.acknowledged(7, false, &upkeep);
+            }
+            assert_eq!(revokes.ask(&grant, Instant::now()), Revoking::Asked);
+            revokes.channel_ended(true, &upkeep);
+            assert!(revokes.next_news().is_some());
+            assert_eq!(revokes.next_news(), None, "one answer");
+        }
+        assert!(revokes.none());
     }
 }
