@@ -101,12 +101,16 @@ pub unsafe extern "C" fn ibv_get_cq_event(
     mark: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { &*channel.cast_const().cast::<Channel>() }.events.take() {
+    let events = &unsafe { &*channel.cast_const().cast::<Channel>() }.events;
+    let counts = |about: &usize| {
+        // SAFETY: a queue's events leave the channel before it is destroyed.
+        unsafe { Cq::of(*about as *mut ibv_cq) }.unacknowledged.fetch_add(1, Ordering::AcqRel);
+    };
+    match events.take(counts) {
         Ok(about) => {
             let queue = about as *mut ibv_cq;
-            // SAFETY: a queue's events leave the channel before it is destroyed.
+            // SAFETY: it is not destroyed before the acknowledgement.
             unsafe {
-                Cq::of(queue).unacknowledged.fetch_add(1, Ordering::AcqRel);
                 mark.write((*queue).cq_context);
                 cq.write(queue);
             }

@@ -11,6 +11,7 @@ use fastrand::Rng;
 use crate::abi::*;
 use crate::channel::Channel;
 use crate::context::{Context, Shared};
+use crate::events::wait_for_acknowledgement;
 use crate::lock::Lock;
 use crate::numbers::*;
 use crate::schedule::{Counts, happens};
@@ -207,8 +208,8 @@ pub unsafe extern "C" fn ibv_create_cq(
     Arc::into_raw(cq).cast_mut().cast()
 }
 
-/// Destroys a completion queue. Returns 0, or EBUSY where queue pairs use it, or events were got and not acknowledged;
-/// a real library would wait for the acknowledgement, for ever.
+/// Destroys a completion queue. Returns 0, or EBUSY where queue pairs use it, or events were got and not acknowledged
+/// within a second; a real library would wait for the acknowledgement, for ever.
 ///
 /// # Safety
 /// - `cq` was not destroyed, and is not used again once 0 was returned.
@@ -216,12 +217,15 @@ pub unsafe extern "C" fn ibv_create_cq(
 pub unsafe extern "C" fn ibv_destroy_cq(cq: *mut ibv_cq) -> c_int {
     // SAFETY: the caller's promise.
     let queue = unsafe { Cq::of(cq) };
+    if !queue.inside.hold().users.is_empty() {
+        return EBUSY;
+    }
+    let unacknowledged = [&queue.unacknowledged, &queue.async_unacknowledged];
+    if !wait_for_acknowledgement(&unacknowledged) {
+        return EBUSY;
+    }
     {
         let mut inside = queue.inside.hold();
-        let unacknowledged = [&queue.unacknowledged, &queue.async_unacknowledged];
-        if !inside.users.is_empty() || unacknowledged.iter().any(|count| count.load(Ordering::Acquire) != 0) {
-            return EBUSY;
-        }
         if std::mem::replace(&mut inside.armed, Armed::No) != Armed::No {
             queue.shared.device.armed.fetch_sub(1, Ordering::SeqCst);
         }
@@ -229,11 +233,15 @@ pub unsafe extern "C" fn ibv_destroy_cq(cq: *mut ibv_cq) -> c_int {
     if let Some(channel) = &queue.channel {
         channel.part(queue.about());
     }
-    queue.shared.events.forget(queue.about());
+    // In this order: nothing is raised about it any more.
     queue.shared.remove_cq(queue);
+    queue.shared.events.forget(queue.about());
     queue.shared.children.fetch_sub(1, Ordering::AcqRel);
-    // SAFETY: made by `Arc::into_raw`, and the caller gives it up.
-    drop(unsafe { Arc::from_raw(cq.cast_const().cast::<Cq>()) });
+    // One that was got meanwhile is acknowledged first; else the memory stays.
+    if wait_for_acknowledgement(&unacknowledged) {
+        // SAFETY: made by `Arc::into_raw`, and the caller gives it up.
+        drop(unsafe { Arc::from_raw(cq.cast_const().cast::<Cq>()) });
+    }
     0
 }
 

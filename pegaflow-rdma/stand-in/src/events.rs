@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,12 +39,15 @@ impl<T> Signalled<T> {
         let _ = write(&self.descriptor, &1_u64.to_ne_bytes());
     }
 
-    /// The next one; waits for it, unless the descriptor was made not to.
-    pub(crate) fn take(&self) -> Result<T, Errno> {
+    /// The next one; waits for it, unless the descriptor was made not to. `counts` sees it while nobody can forget it:
+    /// what it is about is still there.
+    pub(crate) fn take(&self, counts: impl Fn(&T)) -> Result<T, Errno> {
         loop {
             read(&self.descriptor, &mut [0_u8; 8])?;
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             // One that was dropped after its signal leaves nothing.
-            if let Some(value) = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            if let Some(value) = queue.pop_front() {
+                counts(&value);
                 return Ok(value);
             }
         }
@@ -92,6 +96,20 @@ impl Events {
     }
 }
 
+/// Waits until events that were got are acknowledged; `false` where they still are not after so long. A real library
+/// waits for ever.
+pub(crate) fn wait_for_acknowledgement(counts: &[&AtomicU32]) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let begin = Instant::now();
+    while counts.iter().any(|count| count.load(Ordering::Acquire) != 0) {
+        if begin.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    true
+}
+
 /// The count of events got and not yet acknowledged, of what an event is about.
 unsafe fn unacknowledged<'a>(event: &ibv_async_event) -> Option<&'a AtomicU32> {
     match event.event_type {
@@ -112,15 +130,18 @@ unsafe fn unacknowledged<'a>(event: &ibv_async_event) -> Option<&'a AtomicU32> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_get_async_event(context: *mut ibv_context, event: *mut ibv_async_event) -> c_int {
     // SAFETY: the caller's promise.
-    match unsafe { Context::of(context) }.shared.events.0.take() {
-        Ok(Event { about, kind }) => {
-            let got = ibv_async_event { element: about as *mut c_void, event_type: kind };
-            // SAFETY: destroying what the event is about forgets the event first, so it is still there.
-            if let Some(count) = unsafe { unacknowledged(&got) } {
-                count.fetch_add(1, Ordering::AcqRel);
-            }
+    let events = &unsafe { Context::of(context) }.shared.events.0;
+    let got = |of: &Event| ibv_async_event { element: of.about as *mut c_void, event_type: of.kind };
+    let counts = |of: &Event| {
+        // SAFETY: destroying what the event is about forgets the event first, so it is still there.
+        if let Some(count) = unsafe { unacknowledged(&got(of)) } {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+    };
+    match events.take(counts) {
+        Ok(taken) => {
             // SAFETY: the caller's promise.
-            unsafe { event.write(got) };
+            unsafe { event.write(got(&taken)) };
             0
         }
         Err(errno) => {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::abi::*;
 use crate::completion::{Cq, Entry};
 use crate::context::{Context, Shared};
+use crate::events::wait_for_acknowledgement;
 use crate::lock::Lock;
 use crate::memory::Pd;
 use crate::numbers::*;
@@ -241,8 +242,8 @@ pub unsafe extern "C" fn ibv_create_qp(pd: *mut ibv_pd, attributes: *mut ibv_qp_
     Arc::into_raw(qp).cast_mut().cast()
 }
 
-/// Destroys a queue pair; completions that nobody polled go with it. Returns 0, or EBUSY where its device keeps
-/// it, or an event was got and not acknowledged; a real library would wait for the acknowledgement, for ever.
+/// Destroys a queue pair; completions that nobody polled go with it. Returns 0, or EBUSY where its device keeps it, or an
+/// event was got and not acknowledged within a second; a real library would wait for the acknowledgement, for ever.
 ///
 /// # Safety
 /// - `qp` was not destroyed, and is not used again once 0 was returned.
@@ -250,7 +251,7 @@ pub unsafe extern "C" fn ibv_create_qp(pd: *mut ibv_pd, attributes: *mut ibv_qp_
 pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
     // SAFETY: made by `Arc::into_raw`, whose reference the caller still has; it is taken back at the end.
     let pair = unsafe { Qp::of(qp) };
-    if pair.async_unacknowledged.load(Ordering::Acquire) != 0 || pair.shared.schedule.kept_pairs != 0 {
+    if pair.shared.schedule.kept_pairs != 0 || !wait_for_acknowledgement(&[&pair.async_unacknowledged]) {
         return EBUSY;
     }
     {
@@ -262,11 +263,15 @@ pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
     pairs().0.remove(&pair.number);
     pair.send_cq.part(pair.number);
     pair.recv_cq.part(pair.number);
+    // It is gone: nothing is raised about it any more.
     pair.shared.events.forget(pair.about());
     pair.shared.remove_qp(pair);
     // SAFETY: a domain with queue pairs can't be deallocated.
     unsafe { Pd::of((*qp).pd) }.users.fetch_sub(1, Ordering::AcqRel);
-    // SAFETY: the caller gives its reference up.
-    drop(unsafe { Arc::from_raw(qp.cast_const().cast::<Qp>()) });
+    // An event that was got meanwhile is acknowledged first; else the memory stays.
+    if wait_for_acknowledgement(&[&pair.async_unacknowledged]) {
+        // SAFETY: the caller gives its reference up.
+        drop(unsafe { Arc::from_raw(qp.cast_const().cast::<Qp>()) });
+    }
     0
 }

@@ -192,3 +192,27 @@ fn an_error_by_choice_flushes_and_a_reset_forgets() {
     post(a.qps[0], vec![Request::write(&a, &b, 0, 8).id(5).signalled()]);
     assert_eq!((statuses(&a), statuses(&b)), (vec![(5, 0)], vec![]));
 }
+
+/// Who takes a queue pair down while another thread looks at its event waits for that one, as over a real library.
+#[test]
+fn a_queue_pair_goes_once_its_event_is_acknowledged() {
+    let (mut a, b) = sides(Schedule::default(), PLAIN, 1);
+    let mut request = Request::write(&b, &a, 0, 8);
+    request.wr.rkey ^= 1;
+    post(b.qps[0], vec![request]);
+    let mut got = a.event();
+    assert_eq!(got.event_type, IBV_EVENT_QP_ACCESS_ERR);
+    let pair = a.qps.remove(0);
+    let (event, acknowledged) = (&raw mut got as usize, std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            acknowledged.store(true, std::sync::atomic::Ordering::Release);
+            // SAFETY: got above, and alive until this scope ends.
+            unsafe { ibv_ack_async_event(event as *mut ibv_async_event) };
+        });
+        // SAFETY: it is not used again.
+        assert_eq!(unsafe { ibv_destroy_qp(pair) }, 0);
+        assert!(acknowledged.load(std::sync::atomic::Ordering::Acquire));
+    });
+}
