@@ -261,6 +261,8 @@ pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
         pair.receive.hold().clear();
     }
     pairs().0.remove(&pair.number);
+    // What a peer's request was doing here, in another thread, is done.
+    pass_every_send_queue();
     pair.send_cq.part(pair.number);
     pair.recv_cq.part(pair.number);
     // It is gone: nothing is raised about it any more.

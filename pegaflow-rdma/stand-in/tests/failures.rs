@@ -216,3 +216,38 @@ fn a_queue_pair_goes_once_its_event_is_acknowledged() {
         assert!(acknowledged.load(std::sync::atomic::Ordering::Acquire));
     });
 }
+
+/// A request that another thread carries out meanwhile is over when its target's queue pair is gone, as a NIC's is.
+#[test]
+fn nothing_lands_once_the_queue_pair_is_gone() {
+    for round in 0..200 {
+        let (a, mut b) = sides(Schedule::default(), PLAIN, 1);
+        let chain = || (0..16).map(|_| Request::write(&a, &b, 0, SIZE as u32)).collect::<Vec<_>>();
+        a.bytes().fill(7);
+        let (chain, from) = (chain(), a.qps[0] as usize);
+        let pair = b.qps.remove(0);
+        std::thread::scope(|scope| {
+            // SAFETY: the memory lives as long as its side; the writer may be at it.
+            let first = unsafe { std::sync::atomic::AtomicU8::from_ptr(b.memory) };
+            let requests = Chain(chain);
+            scope.spawn(move || post(from as *mut ibv_qp, requests.take()));
+            while first.load(std::sync::atomic::Ordering::Acquire) != 7 {}
+            // SAFETY: it is not used again.
+            assert_eq!(unsafe { ibv_destroy_qp(pair) }, 0);
+            b.bytes().fill(9);
+        });
+        assert!(b.bytes().iter().all(|byte| *byte == 9), "bytes came after the end, in round {round}");
+    }
+}
+
+/// Requests on their way to the thread that posts them.
+struct Chain(Vec<Request>);
+
+// SAFETY: they name memory that lives as long as the sides, by address.
+unsafe impl Send for Chain {}
+
+impl Chain {
+    fn take(self) -> Vec<Request> {
+        self.0
+    }
+}
