@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pegaflow::config::BackendName;
 
+use crate::bench::args::BenchArgs;
+
 /// Moves LLM inference data between processes and hosts: KV cache, weights, activations.
 #[derive(Debug, Parser)]
 #[command(name = "pegaflow", version, after_help = EXIT, arg_required_else_help = true)]
@@ -23,6 +25,8 @@ const EXIT: &str = "Exit status: 0 done; 1 it failed, or a byte was wrong (the r
 pub(crate) enum Command {
     /// Move one prompt's KV cache from a prefill process to a decode process, and check every byte.
     Demo(DemoArgs),
+    /// Measure how fast this machine moves data, beside what it could.
+    Bench(BenchArgs),
     /// Be one node of a config, and serve demos that are started elsewhere.
     Node(NodeArgs),
     /// Check a config file, or show every value with where it came from.
@@ -168,7 +172,7 @@ pub(crate) enum Dtype {
     Fp32,
 }
 
-fn backend(text: &str) -> Result<BackendName, String> {
+pub(crate) fn backend(text: &str) -> Result<BackendName, String> {
     text.parse::<BackendName>().map_err(|error| error.to_string())
 }
 

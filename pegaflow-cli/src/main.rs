@@ -1,6 +1,7 @@
 //! `pegaflow`: the demo, a node that serves it, and the config.
 
 mod args;
+mod bench;
 mod config;
 mod demo;
 mod node;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     start_tracing(arguments.verbose);
     let done = match arguments.command {
         Command::Demo(demo) => demo::run(&demo, arguments.verbose),
+        Command::Bench(bench) => bench::run(&bench, arguments.verbose),
         Command::Node(node) => node::run(&node).map(|()| ExitCode::SUCCESS),
         Command::Config(config) => config::run(&config).map(|()| ExitCode::SUCCESS),
     };
