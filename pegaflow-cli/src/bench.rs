@@ -11,6 +11,9 @@ use self::{
     args::{BenchArgs, BenchCommand, RunArgs},
     run::Op,
 };
+use pegaflow::Session;
+use serde::{Deserialize, Serialize};
+
 use crate::Failure;
 
 pub(crate) fn run(arguments: &BenchArgs, verbose: u8) -> Result<ExitCode, Failure> {
@@ -28,4 +31,16 @@ fn show(op: Op, arguments: &RunArgs, verbose: u8) -> Result<ExitCode, Failure> {
     let record = run::run(op, arguments, verbose, !arguments.json)?;
     println!("{}", serde_json::to_string(&record)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What both nodes of a bench are told to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// Names this run on the boards.
+    pub(crate) id: String,
+}
+
+/// One node's side of a bench.
+pub(crate) fn serve(_session: &Session, _job: &Job) -> Result<serde_json::Value, Failure> {
+    Err("not built yet".into())
 }

@@ -4,7 +4,9 @@ mod args;
 mod bench;
 mod config;
 mod demo;
+mod line;
 mod node;
+mod nodes;
 
 use std::process::ExitCode;
 

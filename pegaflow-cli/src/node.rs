@@ -1,4 +1,4 @@
-//! `pegaflow node`: one node of a config, serving demos.
+//! `pegaflow node`: one node of a config, serving demos and benches.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use pegaflow::{
 use crate::{
     Failure,
     args::NodeArgs,
-    demo::{self, Job, Said, keys},
+    bench, demo,
+    nodes::{Job, Said, keys},
 };
 
 /// How long one wait for a job lasts before the next.
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
     let session = Session::open(&config, &arguments.name)?;
     if !arguments.until_stdin_ends {
         println!(
-            "node `{}` ({role}) is up at {} over {}; it serves demos until it is ended (Ctrl-C)",
+            "node `{}` ({role}) is up at {} over {}; it serves demos and benches until it is ended (Ctrl-C)",
             session.name(),
             session.board().local_addr(),
             config.backend
@@ -55,12 +56,15 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
                 continue;
             }
         };
-        let result = match role {
-            Role::Prefill => demo::prefill::run(&session, &job).and_then(|done| Ok(serde_json::to_value(done)?)),
-            Role::Decode => demo::decode::run(&session, &job).and_then(|done| Ok(serde_json::to_value(done)?)),
-            other => Err(format!("node `{name}` has role {other}: a demo needs prefill and decode").into()),
+        let result = match &job {
+            Job::Demo(job) => match role {
+                Role::Prefill => demo::prefill::run(&session, job).and_then(|done| Ok(serde_json::to_value(done)?)),
+                Role::Decode => demo::decode::run(&session, job).and_then(|done| Ok(serde_json::to_value(done)?)),
+                other => Err(format!("node `{name}` has role {other}: a demo needs prefill and decode").into()),
+            },
+            Job::Bench(job) => bench::serve(&session, job),
         };
-        let said = Said { id: job.id, result: result.map_err(|error| error.to_string()) };
+        let said = Said { id: job.id().to_owned(), result: result.map_err(|error| error.to_string()) };
         session.publish(keys::RESULT, serde_json::to_vec(&said)?)?;
     }
 }

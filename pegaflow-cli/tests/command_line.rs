@@ -256,7 +256,7 @@ fn a_killed_node_ends_the_demo_with_a_reason() {
     // In the middle of it: some layers have come, most have not.
     let addresses = Config::load(path).unwrap().addresses();
     let board = TcpBoard::start("test", &"127.0.0.1:0".parse().unwrap(), addresses).unwrap();
-    board.fetch_blocking("two", "demo/progress", None, Duration::from_secs(30)).unwrap();
+    board.fetch_blocking("two", "progress", None, Duration::from_secs(30)).unwrap();
     drop(node);
     let output = demo.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));

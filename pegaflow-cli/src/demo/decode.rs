@@ -6,13 +6,16 @@ use pegaflow::{Access, Audience, Counter, Port, Region, Session};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Job, Progress,
+    Job,
     contents::{Which, checksum},
     keys,
     line::{Line, PATIENCE, Word, cpu_seconds},
     pool::Pool,
 };
-use crate::Failure;
+use crate::{
+    Failure,
+    nodes::{self, Progress},
+};
 
 /// What pages are filled with before each round, so that nothing of an earlier one can pass for this one's.
 const POISON: u8 = 0xa5;
@@ -56,7 +59,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
     let ids: Vec<u32> = counters.iter().map(|counter| counter.id().to_bits()).collect();
     session.publish(keys::COUNTERS, serde_json::to_vec(&ids)?)?;
     session.publish(keys::GRANT, grant.as_bytes())?;
-    line.say(Word::Open)?;
+    line.say(&Word::Open)?;
     let mut random = fastrand::Rng::with_seed(job.seed ^ 0xdec0de);
     let mut done = Decoded {
         first_layer_us: Vec::new(),
@@ -69,16 +72,16 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
     'rounds: for round in 0..job.rounds {
         let pages = super::scattered(pool.pages(), job.blocks(), &mut random)?;
         session.publish(keys::PAGES, serde_json::to_vec(&pages)?)?;
-        line.say(Word::Pages)?;
-        line.hear(Word::Filled)?;
+        line.say(&Word::Pages)?;
+        line.hear(&Word::Filled)?;
         for phase in job.phases(round, maps) {
             pool.for_each(job, round, &pages, |_, region, offset, buffer| {
                 buffer.fill(POISON);
                 Ok(region.write(offset, buffer)?)
             })?;
             if phase.copy {
-                line.say(Word::Ready)?;
-                line.hear(Word::Copied)?;
+                line.say(&Word::Ready)?;
+                line.hear(&Word::Copied)?;
             } else {
                 let cpu = cpu_seconds();
                 await_layers(session, job, &mut line, &counters, round, &mut done)?;
@@ -94,7 +97,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
         }
     }
     if done.wrong.is_none() {
-        line.say(Word::Over)?;
+        line.say(&Word::Over)?;
     }
     line.close()?;
     Ok(done)
@@ -110,7 +113,7 @@ fn await_layers(
     done: &mut Decoded,
 ) -> Result<(), Failure> {
     let start = Instant::now();
-    line.say(Word::Ready)?;
+    line.say(&Word::Ready)?;
     let until = start + PATIENCE;
     let expected = u64::from(round) + 1;
     for (layer, counter) in (0..).zip(counters) {
@@ -125,8 +128,8 @@ fn await_layers(
             done.last_layer_us.push(now);
         }
         let layers_done = u64::from(round) * u64::from(job.model.layers) + u64::from(layer) + 1;
-        let progress = Progress { id: job.id.clone(), layers_done };
-        session.publish(keys::PROGRESS, serde_json::to_vec(&progress)?)?;
+        let progress = Progress { id: job.id.clone(), done: layers_done };
+        session.publish(nodes::keys::PROGRESS, serde_json::to_vec(&progress)?)?;
     }
     Ok(())
 }

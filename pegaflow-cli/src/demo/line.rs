@@ -1,23 +1,14 @@
-//! One side's port and channel during a demo, with the few messages that keep both sides in step.
+//! What the demo's sides say to each other.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use serde::{Deserialize, Serialize};
 
-use pegaflow::{ChannelId, Class, Event, Outcome, Poller, Port, Session, State, Submitted, Waiter};
-use pegaflow_metrics::Recorder;
+pub(crate) use crate::line::{PATIENCE, cpu_seconds};
 
-use crate::Failure;
-
-/// How long either side waits for the other, and every transfer's deadline.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The error of a side that the other has left.
-pub(crate) const PEER_CLOSED: &str = "the peer closed the channel";
+/// The demo's channel.
+pub(crate) type Line = crate::line::Line<Word>;
 
 /// What the sides say to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Word {
     /// Decode: grant and counters are published.
     Open,
@@ -31,116 +22,4 @@ pub(crate) enum Word {
     Copied,
     /// Decode: all rounds are verified, or one was not.
     Over,
-}
-
-impl Word {
-    const ALL: [Self; 6] = [Self::Open, Self::Pages, Self::Filled, Self::Ready, Self::Copied, Self::Over];
-}
-
-pub(crate) struct Line {
-    pub(crate) port: Poller<Recorder>,
-    pub(crate) channel: ChannelId,
-    waiter: Waiter,
-    words: VecDeque<Word>,
-    /// Batches that have ended, all of them done.
-    pub(crate) ended: u64,
-    state: State,
-}
-
-/// Tags of words; batches have smaller ones.
-const WORD_TAG: u64 = u64::MAX;
-
-impl Line {
-    pub(crate) fn open(session: &Session, peer: &str) -> Result<Self, Failure> {
-        let mut port = session.node().port(Recorder::new())?;
-        let channel = session.connect(&mut port, peer, Class::Kv)?;
-        let state = port.state(channel).unwrap_or(State::Closed);
-        let (words, ended) = (VecDeque::new(), 0);
-        Ok(Self { port, channel, waiter: session.waiter(), words, ended, state })
-    }
-
-    pub(crate) fn say(&mut self, word: Word) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.port.send(self.channel, &[word as u8], deadline, WORD_TAG)? {
-                Submitted::Accepted(_) => return Ok(()),
-                Submitted::Full(_) => self.step(deadline)?,
-                Submitted::Revoked => return Err("a message names no memory that could be taken back".into()),
-            }
-        }
-    }
-
-    pub(crate) fn hear(&mut self, expected: Word) -> Result<(), Failure> {
-        let until = Instant::now() + PATIENCE;
-        while self.words.is_empty() {
-            self.step(until)?;
-        }
-        match self.words.pop_front() {
-            Some(word) if word == expected => Ok(()),
-            other => Err(format!("the peer said {other:?}, expected {expected:?}").into()),
-        }
-    }
-
-    /// Moves on until something happened. An end that is not `Done`, a channel that is not up any more, and no sign of
-    /// life until `until` are errors.
-    pub(crate) fn step(&mut self, until: Instant) -> Result<(), Failure> {
-        let mut events = [Event::NONE; 64];
-        let count = self.waiter.wait(&mut self.port, &mut events, until);
-        if count == 0 {
-            return Err(format!("nothing from the peer within {PATIENCE:?}").into());
-        }
-        self.take(&events[..count])
-    }
-
-    /// Moves on without waiting.
-    pub(crate) fn poll(&mut self) -> Result<(), Failure> {
-        let mut events = [Event::NONE; 64];
-        let count = self.port.poll(&mut events);
-        self.take(&events[..count])
-    }
-
-    fn take(&mut self, events: &[Event]) -> Result<(), Failure> {
-        for event in events {
-            match *event {
-                Event::Ended { tag, outcome: Outcome::Done, .. } if tag == WORD_TAG => {}
-                Event::Ended { outcome: Outcome::Done, .. } => self.ended += 1,
-                Event::Ended { outcome, .. } => return Err(format!("a transfer ended {outcome:?}").into()),
-                Event::Message { slot, .. } => {
-                    let word = self.port.message(slot)?.first().and_then(|&byte| Word::ALL.get(usize::from(byte)));
-                    self.words.push_back(*word.ok_or("a message that is no word of the demo")?);
-                    self.port.release(slot)?;
-                }
-                Event::Channel { state, .. } => self.state = state,
-                _ => {}
-            }
-        }
-        match self.state {
-            State::Broken(cause) => Err(format!("the channel broke: {cause}").into()),
-            // What came before the end still counts.
-            State::Closed if self.words.is_empty() => Err(PEER_CLOSED.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Closes the channel, and waits until it is.
-    pub(crate) fn close(mut self) -> Result<(), Failure> {
-        self.port.close(self.channel)?;
-        let until = Instant::now() + PATIENCE;
-        while !matches!(self.state, State::Closed | State::Broken(_)) && Instant::now() < until {
-            let mut events = [Event::NONE; 64];
-            let count = self.waiter.wait(&mut self.port, &mut events, until);
-            for event in &events[..count] {
-                if let Event::Channel { state, .. } = *event {
-                    self.state = state;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Processor time of this process so far.
-pub(crate) fn cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default().as_secs_f64()
 }

@@ -32,7 +32,7 @@ pub(crate) struct Prefilled {
 pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
     let pool = Pool::new(session, job)?;
     let mut line = Line::open(session, &job.decode)?;
-    line.hear(Word::Open)?;
+    line.hear(&Word::Open)?;
     let remote = session.import(line.channel, &job.decode, keys::GRANT)?;
     let counters: Vec<u32> = serde_json::from_slice(&session.fetch(&job.decode, keys::COUNTERS)?)?;
     if counters.len() != job.model.layers as usize {
@@ -49,19 +49,19 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
         bytes: 0,
     };
     for round in 0..job.rounds {
-        line.hear(Word::Pages)?;
+        line.hear(&Word::Pages)?;
         let there: Vec<u32> = serde_json::from_slice(&session.fetch(&job.decode, keys::PAGES)?)?;
         let here = super::scattered(pool.pages(), job.blocks(), &mut random)?;
         pool.for_each(job, round, &here, |which, region, offset, buffer| {
             which.fill(buffer);
             Ok(region.write(offset, buffer)?)
         })?;
-        line.say(Word::Filled)?;
+        line.say(&Word::Filled)?;
         for phase in job.phases(round, remote.mapped(0).is_some()) {
-            line.hear(Word::Ready)?;
+            line.hear(&Word::Ready)?;
             if phase.copy {
                 done.copy_seconds.push(copy(job, &pool, &remote, &here, &there)?.as_secs_f64());
-                line.say(Word::Copied)?;
+                line.say(&Word::Copied)?;
             } else {
                 let cpu = cpu_seconds();
                 done.seconds.push(write(job, &mut line, &plan, &counters, &here, &there)?.as_secs_f64());
@@ -69,7 +69,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
             }
         }
     }
-    line.hear(Word::Over)?;
+    line.hear(&Word::Over)?;
     let figures = line.port.subscriber();
     let layers = figures.posted_to_done(Class::Kv);
     let micros = |quantile| Duration::from_nanos(layers.value_at_quantile(quantile)).as_secs_f64() * 1e6;
