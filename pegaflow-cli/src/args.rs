@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pegaflow::config::BackendName;
+use pegaflow::config::{BackendName, HostPort, Listen};
 
 use crate::bench::args::BenchArgs;
 
@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Be one node of a config, and serve demos that are started elsewhere.
     Node(NodeArgs),
+    /// Show the figures of a node that runs.
+    Stats(StatsArgs),
     /// Check a config file, or show every value with where it came from.
     Config(ConfigArgs),
 }
@@ -112,9 +114,41 @@ pub(crate) struct NodeArgs {
     /// Transport, over the config's.
     #[arg(long, value_parser = backend)]
     pub(crate) backend: Option<BackendName>,
+    /// Serve this node's figures over HTTP, over the config's metrics.listen: a port of the loopback address, host:port, or
+    /// "off".
+    #[arg(long, value_name = "LISTEN", value_parser = listen)]
+    pub(crate) metrics: Option<Listen>,
     /// End when standard input ends: how a demo ends the nodes that it started.
     #[arg(long, hide = true)]
     pub(crate) until_stdin_ends: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  pegaflow stats --at 127.0.0.1:9400                            where a node said that its figures are
+  pegaflow stats --config pegaflow.toml --name decode           found by the node's board
+  pegaflow stats --config pegaflow.toml --name decode --watch 2    what came in each two seconds, until Ctrl-C
+  pegaflow stats --at 127.0.0.1:9400 --json | jq '.samples[] | select(.name == \"pegaflow_bytes_total\")'
+
+A node serves its figures where its config has [metrics] listen, or `pegaflow node --metrics`. docs/metrics.md lists every
+figure. With --json it is what the node serves at /stats.json; with --watch one object a line.")]
+pub(crate) struct StatsArgs {
+    /// Address of the figures.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port, required_unless_present = "config")]
+    pub(crate) at: Option<HostPort>,
+    /// Config file, to find the node by its name.
+    #[arg(long, value_name = "FILE", requires = "name", conflicts_with = "at")]
+    pub(crate) config: Option<PathBuf>,
+    /// Which node of the config.
+    #[arg(long, requires = "config")]
+    pub(crate) name: Option<String>,
+    /// Ask again each so many seconds, and show what came in between.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) watch: Option<u64>,
+    /// JSON on standard output instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +208,14 @@ pub(crate) enum Dtype {
 
 pub(crate) fn backend(text: &str) -> Result<BackendName, String> {
     text.parse::<BackendName>().map_err(|error| error.to_string())
+}
+
+fn host_port(text: &str) -> Result<HostPort, String> {
+    text.parse::<HostPort>().map_err(|error| error.to_string())
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    text.parse::<Listen>().map_err(|error| error.to_string())
 }
 
 fn pair(text: &str) -> Result<(u32, u32), String> {

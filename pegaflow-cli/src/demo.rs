@@ -19,15 +19,10 @@ use pegaflow::{
     Class,
     config::{Config, Role},
 };
-use pegaflow_metrics::Recorder;
 use serde::{Deserialize, Serialize};
 
-use self::{
-    decode::Decoded,
-    model::Model,
-    prefill::Prefilled,
-    report::{Report, human},
-};
+pub(crate) use self::report::human;
+use self::{decode::Decoded, model::Model, prefill::Prefilled, report::Report};
 use crate::{
     Failure,
     args::DemoArgs,
@@ -156,11 +151,6 @@ pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure
 /// `count` different pages of `pages`, in random order.
 pub(crate) fn scattered(pages: u32, count: u32, random: &mut fastrand::Rng) -> Result<Vec<u32>, Failure> {
     pegaflow_bench::scattered(pages, count, random).ok_or_else(|| format!("{count} pages of a pool of {pages}").into())
-}
-
-/// Bytes that a port's transfers moved, as its recorder has it.
-pub(crate) fn bytes_done(recorder: &Recorder) -> u64 {
-    recorder.snapshot().classes.iter().map(|class| class.bytes).sum()
 }
 
 /// What would fail later is said now, with the number to change.

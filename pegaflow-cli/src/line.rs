@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pegaflow::metrics::Recorder;
 use pegaflow::{ChannelId, Class, Event, Outcome, Poller, Port, Session, State, Submitted, Waiter};
-use pegaflow_metrics::Recorder;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Failure;
@@ -38,7 +38,7 @@ const WORD_TAG: u64 = u64::MAX;
 
 impl<W: Word> Line<W> {
     pub(crate) fn open(session: &Session, peer: &str) -> Result<Self, Failure> {
-        let mut port = session.node().port(Recorder::new())?;
+        let mut port = session.node().port(session.metrics().recorder())?;
         let channel = session.connect(&mut port, peer, Class::Kv)?;
         let state = port.state(channel).unwrap_or(State::Closed);
         let (words, ended) = (VecDeque::new(), 0);

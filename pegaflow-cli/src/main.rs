@@ -7,6 +7,7 @@ mod demo;
 mod line;
 mod node;
 mod nodes;
+mod stats;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(&demo, arguments.verbose),
         Command::Bench(bench) => bench::run(&bench, arguments.verbose),
         Command::Node(node) => node::run(&node).map(|()| ExitCode::SUCCESS),
+        Command::Stats(stats) => stats::run(&stats).map(|()| ExitCode::SUCCESS),
         Command::Config(config) => config::run(&config).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -23,6 +23,9 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
     if let Some(backend) = arguments.backend {
         config.override_backend(backend);
     }
+    if let Some(listen) = &arguments.metrics {
+        config.override_metrics(listen.clone());
+    }
     if arguments.until_stdin_ends {
         std::thread::spawn(|| {
             // Whatever is said there does not matter, only its end.
@@ -39,6 +42,9 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
             session.board().local_addr(),
             config.backend
         );
+        if let Some(address) = session.metrics_addr() {
+            println!("its figures are at http://{address}/metrics, and by `pegaflow stats --at {address}`");
+        }
     }
     let mut seen = None;
     loop {

@@ -1,8 +1,8 @@
 //! A subscriber that sums.
 
 use pegaflow_core::{
-    Outcome, Short, State, Subscriber,
-    observe::{Accepted, Ended, On},
+    Bounds, Outcome, Short, Slot, State, Subscriber,
+    observe::{Accepted, Ended, Followed, On},
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,16 @@ pub(crate) struct Tally {
     pub(crate) full: [u64; 3],
     pub(crate) messages: u64,
     pub(crate) message_bytes: u64,
+    pub(crate) released: u64,
     pub(crate) increments: u64,
+    pub(crate) aborts: u64,
+    /// Of transfers that ended done: what followed them.
+    pub(crate) counts_out: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) message_bytes_out: u64,
+    /// Ended not quiet less what became so.
+    pub(crate) unquiet: i64,
+    pub(crate) met: u64,
     pub(crate) ups: u64,
     pub(crate) closed: u64,
     pub(crate) broken: u64,
@@ -46,15 +55,46 @@ impl Subscriber for Tally {
         self.ended_bytes += what.bytes;
         self.ended_blocks += what.blocks;
         match what.outcome {
-            Outcome::Done => self.done += 1,
+            Outcome::Done => {
+                self.done += 1;
+                match what.then {
+                    Followed::Nothing => {}
+                    Followed::Count => self.counts_out += 1,
+                    Followed::Message { bytes } => {
+                        self.messages_out += 1;
+                        self.message_bytes_out += u64::from(bytes);
+                    }
+                }
+            }
             Outcome::Cancelled => self.cancelled += 1,
             _ => self.failed += 1,
         }
     }
 
-    fn message(&mut self, _on: On, bytes: u32) {
+    fn unquiet(&mut self, _on: On) {
+        self.unquiet += 1;
+    }
+
+    fn quiet(&mut self, _on: On) {
+        self.unquiet -= 1;
+    }
+
+    fn message(&mut self, _on: On, _slot: Slot, bytes: u32) {
         self.messages += 1;
         self.message_bytes += u64::from(bytes);
+    }
+
+    fn released(&mut self, _on: On, _slot: Slot) {
+        self.released += 1;
+    }
+
+    fn met(&mut self, _on: On, peer: &str, bounds: &Bounds) {
+        assert!(!peer.is_empty() && bounds.messages > 0, "{peer:?} {bounds:?}");
+        self.met += 1;
+    }
+
+    fn aborted(&mut self, _on: On, aborts: u64) {
+        self.aborts += aborts;
     }
 
     fn counted(&mut self, _on: On, increments: u64) {

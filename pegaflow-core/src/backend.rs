@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, DeviceEvent, Kind, Link, Meets};
+use crate::{BackendError, Bounds, Capabilities, Cause, Class, CounterTable, DeviceEvent, Kind, Link, Meets, Rail};
 pub use crate::{
     fork::Origin,
     reaper::Reaper,
@@ -141,6 +141,11 @@ pub trait Domain: Send + Sync {
     unsafe fn swap(&self, key: LocalKey, memory: &Memory<'_>) -> Result<(), BackendError> {
         let _ = (key, memory);
         Err(BackendError::new(self.capabilities().backend, "it can't put other memory below a registration"))
+    }
+
+    /// The rails of this backend, in the order of their numbers in [`Event::Device`](crate::Event::Device).
+    fn rails(&self) -> Vec<Rail> {
+        Vec::new()
     }
 
     /// An engine for one port. What is slow and need not be waited for goes to the `reaper`.

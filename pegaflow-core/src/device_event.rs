@@ -1,6 +1,18 @@
-//! What a device says of itself.
+//! What a device is, and what it says of itself.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
+
+/// One port of a device that a backend moves data over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rail {
+    /// The device's name, as the system has it.
+    pub device: String,
+    /// The port's number on the device.
+    pub port: u8,
+    /// Folders in which the system shows what the port has counted: a file for each counter, which holds one number. They
+    /// need not exist.
+    pub counters: Vec<PathBuf>,
+}
 
 /// What happened to the device below a node, or to one of its ports. It is news, not a change of state: where it ends
 /// channels, they say so themselves, each with its cause.

@@ -17,7 +17,8 @@ pub struct ChannelId {
 
 impl ChannelId {
     /// The link that a backend's engine knows this channel by.
-    pub(crate) const fn link(self) -> Link {
+    #[must_use]
+    pub const fn link(self) -> Link {
         Link(self.index)
     }
 
@@ -160,6 +161,12 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// A dense number below the bound on messages: no two messages that are held on one channel have the same.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
     /// The slot as two numbers, for callers in another language. They mean nothing in another process.
     #[must_use]
     pub const fn to_bits(self) -> [u64; 2] {

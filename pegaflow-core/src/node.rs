@@ -26,7 +26,7 @@ pub(crate) use registry::{Peer, Registry};
 
 use crate::{
     Access, AllocateOptions, ApiMisuse, Audience, Bounds, Capabilities, ChannelId, Class, ConnectError, Grant, Kind,
-    Meets, MemoryError, Op, Plan, Poller, Quarantined, Region, Remote, Shape, Subscriber, Window,
+    Meets, MemoryError, Op, Plan, Poller, Quarantined, Rail, Region, Remote, Shape, Subscriber, Window,
     backend::{Domain, Reaper},
     fork::Origin,
     grant::{GrantBlob, GrantInner, RemoteInner},
@@ -35,7 +35,7 @@ use crate::{
         life::Life,
     },
     region::{Mapping, RegionInner},
-    upkeep::Upkeep,
+    upkeep::{MemoryFigures, Upkeep},
 };
 
 /// What a node is made with.
@@ -366,6 +366,18 @@ impl Node {
     #[must_use]
     pub fn quarantined(&self) -> Quarantined {
         self.0.upkeep.quarantined()
+    }
+
+    /// The figures of this node's memory, for whoever exports them.
+    #[must_use]
+    pub fn memory(&self) -> MemoryFigures {
+        MemoryFigures(Arc::clone(&self.0.upkeep))
+    }
+
+    /// The rails that this node's backend moves data over; none where it needs no device.
+    #[must_use]
+    pub fn rails(&self) -> Vec<Rail> {
+        self.0.domain.rails()
     }
 
     fn fetch(

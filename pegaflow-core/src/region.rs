@@ -165,6 +165,7 @@ impl RegionInner {
             unsafe { domain.register(memory) }
         };
         let key = mapping.describe(kind, register)?;
+        upkeep.registered(mapping.bytes());
         Ok(Region(Arc::new(Self {
             key,
             origin: Origin::here(),
@@ -224,7 +225,10 @@ impl Drop for RegionInner {
         let mapping = ManuallyDrop::new(unsafe { ManuallyDrop::take(&mut self.mapping) });
         let (domain, key, upkeep) = (Arc::clone(&self.domain), self.key, Arc::clone(&self.upkeep));
         self.upkeep.reaper.take(move || match domain.deregister(key) {
-            Ok(()) => drop(ManuallyDrop::into_inner(mapping)),
+            Ok(()) => {
+                upkeep.deregistered(mapping.bytes());
+                drop(ManuallyDrop::into_inner(mapping));
+            }
             Err(error) => {
                 let bytes = mapping.bytes();
                 upkeep.keep(Quarantined { regions: 1, bytes });

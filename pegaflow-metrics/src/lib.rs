@@ -1,12 +1,23 @@
-//! Pegaflow's figures: a recorder on core's events, and snapshots of it.
+//! Pegaflow's figures: a recorder on core's events, the figures of a node, and an exporter.
 //!
-//! A [`Recorder`] is the subscriber of one port and lives on that port's thread: no lock, no atomic, and after it is
-//! made no allocation. A [`Snapshot`] is plain data, to be shown or serialised.
+//! A [`Recorder`] is the subscriber of one port and lives on that port's thread: no lock, no locked instruction, and no
+//! allocation while data moves. [`Metrics`] are the figures of a node over all its recorders, for any thread to read as a
+//! [`Snapshot`]. An [`Exporter`] serves them over HTTP, to Prometheus and as JSON. [`METRICS`] is the table of every figure;
+//! `docs/metrics.md` has it with examples, and what the figures cost.
 #![forbid(unsafe_code)]
 
+mod catalogue;
+mod exporter;
+mod histogram;
+mod metrics;
+mod open_metrics;
 mod recorder;
+mod series;
 mod snapshot;
 
-pub use hdrhistogram::Histogram;
+pub use catalogue::{METRICS, Metric, MetricKind};
+pub use exporter::{CONNECTION_LIMIT, Exporter, MOST_CONNECTIONS};
+pub use histogram::Times;
+pub use metrics::Metrics;
 pub use recorder::Recorder;
-pub use snapshot::{ClassFigures, Failures, Latency, Snapshot};
+pub use snapshot::{Sample, Snapshot, Value};

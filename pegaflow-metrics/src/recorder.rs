@@ -1,100 +1,87 @@
-//! The recorder.
+//! The recorder: the subscriber of one port.
 
-use std::time::Duration;
+use std::{process, sync::Arc, time::Instant};
 
-use hdrhistogram::Histogram;
 use pegaflow_core::{
-    Class, Outcome, Short, State, Subscriber,
-    observe::{Accepted, Ended, On},
+    Bounds, DeviceEvent, Outcome, Revoked, Short, Slot, State, Subscriber,
+    observe::{Accepted, Ended, Followed, On, Polled},
 };
 
-use crate::snapshot::{ClassFigures, Failures, Latency, Snapshot};
+use crate::{
+    Snapshot,
+    histogram::nanos,
+    metrics::Ports,
+    series::{IN, NO_PEER, OUT, PortFigures, Series, Sums},
+};
 
-/// The unit of the histograms. A coarser one would cost digits at the short end: they count in powers of two of it, so
-/// with 100 ns every time below 64 µs would be known to 64 ns only.
-const UNIT_NS: u64 = 1;
-/// What takes longer counts as this.
-const LONGEST_NS: u64 = 60_000_000_000;
-const DIGITS: u8 = 3;
-
-/// Counts what one port does, by class of traffic.
+/// Counts what one port does.
 ///
-/// Give it to [`Node::port`](pegaflow_core::Node::port), read it with
-/// [`Poller::subscriber`](pegaflow_core::Poller::subscriber). Latencies are kept to 3 significant digits from 100 ns to
-/// 60 s, shorter ones to the nanosecond; what takes longer counts as 60 s. Messages alone are counted and not timed:
-/// among batches they would hide what a batch takes.
+/// Give it to [`Node::port`](pegaflow_core::Node::port). It writes memory that no other thread writes, without locks or
+/// locked instructions, and any thread may read it meanwhile: through the [`Metrics`](crate::Metrics) that it is of, or by
+/// [`Recorder::snapshot`]. It allocates when a channel comes up (some 60 KiB for each peer and class), and never while data
+/// moves. What it costs a transfer and a poll is in `docs/metrics.md`.
 #[derive(Debug)]
 pub struct Recorder {
-    classes: [PerClass; 3],
+    figures: Arc<PortFigures>,
+    /// Where its figures go when it is dropped.
+    home: Option<Arc<Ports>>,
+    /// By link.
+    lines: Vec<Option<Line>>,
+    /// When the poll before ended; `None` after a sleep.
+    last_poll: Option<Instant>,
+    /// A child of a fork has its parent's figures, and no business with them.
+    process: u32,
 }
 
+/// A channel that there is.
 #[derive(Debug)]
-struct PerClass {
-    in_flight: u64,
-    counts: Counts,
-    queued: Histogram<u64>,
-    posted: Histogram<u64>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Counts {
-    accepted: u64,
-    done: u64,
-    cancelled: u64,
-    deadline_passed: u64,
-    failures: Failures,
-    bytes: u64,
-    blocks: u64,
-    moves: u64,
-    merged: u64,
-    messages_in: u64,
-    message_bytes_in: u64,
-    messages_out: u64,
-    increments_in: u64,
-    full_transfers: u64,
-    full_blocks: u64,
-    full_messages: u64,
-    up: u64,
-    broken: u64,
-    closed: u64,
+struct Line {
+    series: Arc<Series>,
+    was_up: bool,
+    /// When the message in each slot came.
+    arrivals: Box<[Option<Instant>]>,
 }
 
 impl Recorder {
-    /// A recorder with everything at zero. Allocates its six histograms, some 1.3 MiB, and nothing later.
+    /// A recorder of its own, with everything at zero; [`Metrics::recorder`](crate::Metrics::recorder) makes one whose
+    /// figures are exported.
     #[must_use]
     pub fn new() -> Self {
-        Self { classes: Class::ALL.map(|_| PerClass::new()) }
+        Self::of(None)
     }
 
-    /// Puts every count and histogram back to zero. What is in flight stays known, and is counted when it ends.
-    pub fn reset(&mut self) {
-        for class in &mut self.classes {
-            class.counts = Counts::default();
-            class.queued.reset();
-            class.posted.reset();
+    pub(crate) fn of(home: Option<Arc<Ports>>) -> Self {
+        let figures = Arc::new(PortFigures::new());
+        if let Some(home) = &home {
+            home.enter(&figures);
         }
+        Self { figures, home, lines: Vec::new(), last_poll: None, process: process::id() }
     }
 
-    /// Nanoseconds from `submit` to the first move handed to the backend, of batches that ended `Done`.
-    #[must_use]
-    pub fn queued_to_posted(&self, class: Class) -> &Histogram<u64> {
-        &self.classes[class as usize].queued
-    }
-
-    /// Nanoseconds from the first move handed to the backend to the end, of batches that ended `Done`.
-    #[must_use]
-    pub fn posted_to_done(&self, class: Class) -> &Histogram<u64> {
-        &self.classes[class as usize].posted
-    }
-
-    /// The figures as they stand. Walks the histograms: for a report, not for every poll.
+    /// The figures of this port as they stand. Walks the histograms: for a report, not for every poll.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { classes: Class::ALL.map(|class| self.classes[class as usize].figures(class)) }
+        let mut sums = Sums::new();
+        self.figures.add_to(&mut sums);
+        Snapshot::of_port(&sums)
     }
 
-    fn of(&mut self, on: On) -> &mut PerClass {
-        &mut self.classes[on.class as usize]
+    fn series(&self, on: On) -> Option<&Series> {
+        self.lines.get(on.channel.link().index())?.as_ref().map(|line| &*line.series)
+    }
+
+    /// The place of a channel's line: for set-up and ends, for it may allocate.
+    fn place(&mut self, on: On) -> &mut Option<Line> {
+        let at = on.channel.link().index();
+        if self.lines.len() <= at {
+            self.lines.resize_with(at + 1, || None);
+        }
+        &mut self.lines[at]
+    }
+
+    fn enter(&mut self, on: On, peer: &str, messages: usize) {
+        let series = self.figures.enter(peer, on.class);
+        *self.place(on) = Some(Line { series, was_up: false, arrivals: vec![None; messages].into() });
     }
 }
 
@@ -105,140 +92,184 @@ impl Default for Recorder {
 }
 
 impl Subscriber for Recorder {
-    fn accepted(&mut self, on: On, _what: Accepted) {
-        let class = self.of(on);
-        class.in_flight += 1;
-        class.counts.accepted += 1;
+    fn accepted(&mut self, on: On, what: Accepted) {
+        if let Some(series) = self.series(on) {
+            series.op(what.op).accepted.add(1);
+        }
     }
 
     fn full(&mut self, on: On, bound: Short) {
-        let counts = &mut self.of(on).counts;
-        match bound {
-            Short::Transfers => counts.full_transfers += 1,
-            Short::Blocks => counts.full_blocks += 1,
-            Short::Messages => counts.full_messages += 1,
+        if let Some(series) = self.series(on) {
+            series.full(bound);
         }
     }
 
     fn ended(&mut self, on: On, what: Ended) {
-        let class = self.of(on);
-        // One accepted before this recorder listened would go below zero.
-        class.in_flight = class.in_flight.saturating_sub(1);
-        let counts = &mut class.counts;
-        counts.bytes += what.bytes;
-        match what.outcome {
-            Outcome::Done if what.op.is_none() => {
-                counts.done += 1;
-                counts.messages_out += 1;
+        let Some(series) = self.series(on) else {
+            return;
+        };
+        let op = series.op(what.op);
+        op.ended(what.outcome);
+        op.bytes.add(what.bytes);
+        if what.outcome != Outcome::Done {
+            return;
+        }
+        op.blocks.add(what.blocks);
+        op.moves.add(what.moves);
+        op.merged.add(what.blocks.saturating_sub(what.moves));
+        if let (Some(queued), Some(posted)) = (what.queued, what.posted) {
+            op.queued.record(queued);
+            op.posted.record(posted);
+        }
+        match what.then {
+            Followed::Nothing => {}
+            Followed::Count => series.counts[OUT].add(1),
+            Followed::Message { bytes } => {
+                series.messages[OUT].add(1);
+                series.message_bytes[OUT].add(bytes.into());
             }
-            Outcome::Done => {
-                counts.done += 1;
-                counts.blocks += what.blocks;
-                counts.moves += what.moves;
-                counts.merged += what.blocks.saturating_sub(what.moves);
-                if let (Some(queued), Some(posted)) = (what.queued, what.posted) {
-                    record(&mut class.queued, queued);
-                    record(&mut class.posted, posted);
-                }
-            }
-            Outcome::Cancelled => counts.cancelled += 1,
-            Outcome::DeadlinePassed => counts.deadline_passed += 1,
-            Outcome::Failed(cause) => *counts.failures.of(cause) += 1,
         }
     }
 
-    fn message(&mut self, on: On, bytes: u32) {
-        let counts = &mut self.of(on).counts;
-        counts.messages_in += 1;
-        counts.message_bytes_in += u64::from(bytes);
+    fn unquiet(&mut self, on: On) {
+        if let Some(series) = self.series(on) {
+            series.unquiet();
+        }
+    }
+
+    fn quiet(&mut self, on: On) {
+        if let Some(series) = self.series(on) {
+            series.quiet();
+        }
+    }
+
+    fn message(&mut self, on: On, slot: Slot, bytes: u32) {
+        let Some(Some(line)) = self.lines.get_mut(on.channel.link().index()) else {
+            return;
+        };
+        line.series.messages[IN].add(1);
+        line.series.message_bytes[IN].add(bytes.into());
+        if let Some(arrival) = line.arrivals.get_mut(slot.index()) {
+            *arrival = Some(Instant::now());
+        }
+    }
+
+    fn released(&mut self, on: On, slot: Slot) {
+        let Some(Some(line)) = self.lines.get_mut(on.channel.link().index()) else {
+            return;
+        };
+        if let Some(arrival) = line.arrivals.get_mut(slot.index()).and_then(Option::take) {
+            line.series.held.record(arrival.elapsed());
+        }
     }
 
     fn counted(&mut self, on: On, increments: u64) {
-        // The peer's word, over shared memory: one that lies must not stop whoever counts.
-        let counts = &mut self.of(on).counts;
-        counts.increments_in = counts.increments_in.saturating_add(increments);
+        if let Some(series) = self.series(on) {
+            series.counts[IN].add(increments);
+        }
+    }
+
+    fn aborted(&mut self, on: On, aborts: u64) {
+        if let Some(series) = self.series(on) {
+            series.aborts.add(aborts);
+        }
+    }
+
+    fn met(&mut self, on: On, peer: &str, bounds: &Bounds) {
+        self.enter(on, peer, bounds.messages as usize);
     }
 
     fn channel(&mut self, on: On, state: State) {
-        let counts = &mut self.of(on).counts;
-        match state {
-            State::Up { .. } => counts.up += 1,
-            State::Broken(_) => counts.broken += 1,
-            State::Closed => counts.closed += 1,
-            State::Connecting => {}
+        let cause = match state {
+            State::Connecting => return,
+            State::Up { .. } => {
+                if let Some(line) = self.place(on) {
+                    line.was_up = true;
+                    line.series.up();
+                }
+                return;
+            }
+            State::Broken(cause) => Some(cause),
+            State::Closed => None,
+        };
+        // One that nobody met: its link may have had a channel before.
+        if !self.place(on).as_ref().is_some_and(|line| line.was_up) {
+            self.enter(on, NO_PEER, 0);
+        }
+        if let Some(line) = self.place(on) {
+            line.series.down(std::mem::take(&mut line.was_up), cause);
         }
     }
-}
 
-impl PerClass {
-    fn new() -> Self {
-        Self { in_flight: 0, counts: Counts::default(), queued: histogram(), posted: histogram() }
-    }
-
-    fn figures(&self, class: Class) -> ClassFigures {
-        let counts = &self.counts;
-        ClassFigures {
-            class: class.name(),
-            accepted: counts.accepted,
-            done: counts.done,
-            cancelled: counts.cancelled,
-            deadline_passed: counts.deadline_passed,
-            failed: counts.failures.total(),
-            failures: counts.failures,
-            in_flight: self.in_flight,
-            bytes: counts.bytes,
-            blocks: counts.blocks,
-            moves: counts.moves,
-            merged: counts.merged,
-            messages_in: counts.messages_in,
-            message_bytes_in: counts.message_bytes_in,
-            messages_out: counts.messages_out,
-            increments_in: counts.increments_in,
-            full_transfers: counts.full_transfers,
-            full_blocks: counts.full_blocks,
-            full_messages: counts.full_messages,
-            channels_up: counts.up,
-            channels_broken: counts.broken,
-            channels_closed: counts.closed,
-            queued_to_posted: Latency::of(&self.queued),
-            posted_to_done: Latency::of(&self.posted),
+    fn revoked(&mut self, on: On, how: Revoked) {
+        if let Some(series) = self.series(on) {
+            series.revoked(how.kind());
         }
     }
+
+    fn device(&mut self, rail: u8, what: DeviceEvent) {
+        self.figures.own.device(rail, what);
+    }
+
+    fn polled(&mut self, what: Polled<'_>) {
+        let (now, own) = (Instant::now(), &self.figures.own);
+        let gap = self.last_poll.replace(now).map(|last| now.saturating_duration_since(last));
+        own.polls.add(1);
+        let busy = what.facts > 0 || what.events > 0 || what.moves > 0;
+        if let Some(gap) = gap {
+            own.awake_ns.add(nanos(gap));
+            own.longest_gap_ns.raise(nanos(gap));
+            if busy {
+                own.busy_ns.add(nanos(gap));
+            }
+        }
+        if !busy {
+            return;
+        }
+        own.busy_polls.add(1);
+        own.facts.add(what.facts as u64);
+        own.events.add(what.events as u64);
+        if let (Some(gap), true) = (gap, what.arrivals > 0) {
+            own.arrived.record_many(gap, what.arrivals as u64);
+        }
+        let work = what.work();
+        own.requests.raise(work.requests);
+        own.doorbells.raise(work.doorbells);
+        own.signalled.raise(work.signalled);
+    }
+
+    fn sleeps(&mut self) {
+        self.last_poll = None;
+        self.figures.own.sleeps.add(1);
+    }
 }
 
-#[expect(clippy::expect_used, reason = "the bounds are constants, and a test makes one")]
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(UNIT_NS, LONGEST_NS, DIGITS).expect("the bounds are in order")
-}
-
-fn record(histogram: &mut Histogram<u64>, time: Duration) {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(LONGEST_NS);
-    // Clamped here too: the histogram's last bucket reaches beyond its bound.
-    histogram.saturating_record(nanos.min(LONGEST_NS));
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        // In a child of a fork the lock may be held by a thread that is not there.
+        if let (Some(home), true) = (&self.home, self.process == process::id()) {
+            home.retire(&self.figures);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use pegaflow_core::{Cause, ChannelId, Event, Op};
+    use std::time::Duration;
+
+    use pegaflow_core::{Cause, ChannelId, Class, Op};
 
     use super::*;
 
     fn on(class: Class) -> On {
-        On { channel: any(), class }
-    }
-
-    /// Only core makes channel ids; this one stands in an event that it gives to all.
-    fn any() -> ChannelId {
-        match Event::NONE {
-            Event::Counters { channel } => channel,
-            other => panic!("{other:?} names no channel"),
-        }
+        On { channel: ChannelId::from_bits((class as u64) << 32 | 7), class }
     }
 
     const ACCEPTED: Accepted = Accepted { op: Some(Op::Write), bytes: 4096, blocks: 4 };
 
     const DONE: Ended = Ended {
         op: Some(Op::Write),
+        then: Followed::Count,
         outcome: Outcome::Done,
         bytes: 4096,
         blocks: 4,
@@ -247,32 +278,22 @@ mod tests {
         posted: Some(Duration::from_micros(40)),
     };
 
-    fn figures(recorder: &Recorder, class: Class) -> ClassFigures {
-        recorder.snapshot().classes[class as usize].clone()
-    }
-
-    #[test]
-    fn increments_that_no_peer_made_do_not_overflow() {
-        let mut recorder = Recorder::new();
-        (0..3).for_each(|_| recorder.counted(on(Class::Kv), u64::MAX / 2));
-        assert_eq!(figures(&recorder, Class::Kv).increments_in, u64::MAX);
+    fn meet(recorder: &mut Recorder, on: On) {
+        recorder.met(on, "decode", &Bounds::of(on.class));
+        recorder.channel(on, State::Up { epoch: 1 });
     }
 
     #[test]
     fn figures_equal_what_was_fed() {
         let mut recorder = Recorder::new();
         let kv = on(Class::Kv);
-        recorder.channel(kv, State::Connecting);
-        recorder.channel(kv, State::Up { epoch: 1 });
+        meet(&mut recorder, kv);
         for _ in 0..7 {
             recorder.accepted(kv, ACCEPTED);
         }
         recorder.full(kv, Short::Transfers);
-        recorder.full(kv, Short::Blocks);
-        recorder.full(kv, Short::Blocks);
-        for _ in 0..3 {
-            recorder.full(kv, Short::Messages);
-        }
+        (0..2).for_each(|_| recorder.full(kv, Short::Blocks));
+        (0..3).for_each(|_| recorder.full(kv, Short::Messages));
         recorder.ended(kv, DONE);
         // Cut into more moves than blocks: nothing was merged, and nothing is taken from what was.
         recorder.ended(kv, Ended { moves: 9, ..DONE });
@@ -280,97 +301,138 @@ mod tests {
         for outcome in [Outcome::Cancelled, Outcome::DeadlinePassed, Outcome::Failed(Cause::PeerGone)] {
             recorder.ended(kv, Ended { outcome, ..early });
         }
-        let alone = Ended { op: None, bytes: 0, blocks: 0, moves: 0, ..DONE };
-        recorder.ended(kv, alone);
-        recorder.message(kv, 5);
-        recorder.message(kv, 256);
-        recorder.counted(kv, 11);
-        recorder.channel(kv, State::Broken(Cause::PeerGone));
-        recorder.channel(kv, State::Closed);
+        recorder.accepted(kv, Accepted { op: None, bytes: 0, blocks: 0 });
+        let then = Followed::Message { bytes: 33 };
+        recorder.ended(kv, Ended { op: None, then, bytes: 0, blocks: 0, moves: 0, ..DONE });
+        recorder.unquiet(kv);
+        recorder.unquiet(kv);
+        recorder.quiet(kv);
+        recorder.counted(kv, 5);
+        recorder.aborted(kv, 2);
+        recorder.revoked(kv, Revoked::Fenced);
+        recorder.channel(kv, State::Broken(Cause::Fenced));
 
-        let latency = |nanos: u32| Latency {
-            count: 2,
-            p50_us: f64::from(nanos) / 1e3,
-            p99_us: f64::from(nanos) / 1e3,
-            p999_us: f64::from(nanos) / 1e3,
-            max_us: f64::from(nanos) / 1e3,
-        };
-        let got = figures(&recorder, Class::Kv);
-        let expected = ClassFigures {
-            class: "kv",
-            accepted: 7,
-            done: 3,
-            cancelled: 1,
-            deadline_passed: 1,
-            failed: 1,
-            failures: Failures { peer_gone: 1, ..Failures::default() },
-            in_flight: 1,
-            bytes: 2 * 4096 + 3 * 1000,
-            blocks: 8,
-            moves: 12,
-            merged: 1,
-            messages_in: 2,
-            message_bytes_in: 261,
-            messages_out: 1,
-            increments_in: 11,
-            full_transfers: 1,
-            full_blocks: 2,
-            full_messages: 3,
-            channels_up: 1,
-            channels_broken: 1,
-            channels_closed: 1,
-            queued_to_posted: latency(250),
-            // The upper end of the bucket of 40 000 ns, which is 32 ns wide there.
-            posted_to_done: latency(40_031),
-        };
-        assert_eq!(got, expected);
-        let untouched = Recorder::new();
-        assert_eq!(figures(&recorder, Class::Bulk), figures(&untouched, Class::Bulk), "classes do not mix");
-    }
-
-    #[test]
-    fn quantiles_are_right_to_three_digits() {
-        let mut recorder = Recorder::new();
-        for micros in 1..=10_000 {
-            let posted = Some(Duration::from_micros(micros));
-            recorder.ended(on(Class::Bulk), Ended { posted, ..DONE });
+        let got = recorder.snapshot();
+        let sum = |name: &str, labels: &[(&str, &str)]| got.sum(&format!("pegaflow_{name}"), labels);
+        let write = &[("op", "write"), ("peer", "decode"), ("class", "kv")][..];
+        assert_eq!(sum("transfers_accepted_total", write), 7);
+        assert_eq!(sum("transfers_in_flight", write), 2);
+        for (outcome, count) in [("done", 2), ("cancelled", 1), ("deadline_passed", 1), ("peer_gone", 1)] {
+            assert_eq!(sum("transfers_ended_total", &[("op", "write"), ("outcome", outcome)]), count, "{outcome}");
         }
-        let got = figures(&recorder, Class::Bulk).posted_to_done;
-        assert_eq!(got.count, 10_000);
-        for (got, expected) in
-            [(got.p50_us, 5000.0), (got.p99_us, 9900.0), (got.p999_us, 9990.0), (got.max_us, 10_000.0)]
-        {
-            assert!((0.0..=0.001).contains(&(got / expected - 1.0)), "{got} µs, expected {expected}");
+        assert_eq!(sum("bytes_total", write), 2 * 4096 + 3 * 1000);
+        assert_eq!((sum("blocks_total", write), sum("moves_total", write), sum("merged_total", write)), (8, 12, 1));
+        assert_eq!(sum("messages_total", &[("direction", "out")]), 1);
+        assert_eq!(sum("message_bytes_total", &[("direction", "out")]), 33);
+        assert_eq!((sum("counts_total", &[("direction", "out")]), sum("counts_total", &[("direction", "in")])), (2, 5));
+        assert_eq!(sum("aborts_received_total", &[]), 2);
+        assert_eq!(sum("transfers_unquiet", &[]), 1);
+        for (bound, count) in [("transfers", 1), ("blocks", 2), ("messages", 3)] {
+            assert_eq!(sum("full_total", &[("bound", bound)]), count, "{bound}");
         }
-        assert_eq!(recorder.posted_to_done(Class::Bulk).len(), 10_000);
-        assert_eq!(recorder.queued_to_posted(Class::Bulk).len(), 10_000);
-        assert!(recorder.posted_to_done(Class::Kv).is_empty());
+        assert_eq!((sum("channels_connected_total", &[]), sum("channels_up", &[])), (1, 0));
+        assert_eq!(sum("channel_ends_total", &[("reason", "fenced")]), 1);
+        assert_eq!(sum("revokes_total", &[("result", "fenced")]), 1);
+        let times = got.times("pegaflow_queued_to_posted_seconds", write).unwrap();
+        assert_eq!(times.count, 2);
+        assert!((0.25..0.26).contains(&times.p50_us), "{times:?}");
+        assert!(got.times("pegaflow_posted_to_done_seconds", &[("op", "read")]).is_none(), "none was asked for");
     }
 
     #[test]
-    fn the_ends_of_the_range_are_kept() {
-        let mut recorder = Recorder::new();
-        let ended = |queued, posted| Ended { queued: Some(queued), posted: Some(posted), ..DONE };
-        recorder.ended(on(Class::Kv), ended(Duration::from_nanos(101), Duration::MAX));
-        let got = figures(&recorder, Class::Kv);
-        assert_eq!(got.queued_to_posted.p50_us, 0.101);
-        assert!((got.posted_to_done.max_us / 60e6 - 1.0).abs() < 0.001, "{got:?}");
-        assert!(!recorder.posted_to_done(Class::Kv).is_auto_resize());
-    }
-
-    #[test]
-    fn a_reset_forgets_all_but_what_is_in_flight() {
+    fn a_message_is_held_from_its_arrival_to_its_release() {
         let mut recorder = Recorder::new();
         let at = on(Class::Activation);
-        recorder.accepted(at, ACCEPTED);
-        recorder.accepted(at, ACCEPTED);
-        recorder.ended(at, DONE);
-        recorder.reset();
-        let got = figures(&recorder, Class::Activation);
-        assert_eq!((got.accepted, got.done, got.bytes, got.in_flight), (0, 0, 0, 1));
-        assert_eq!(got.posted_to_done.count, 0);
-        recorder.ended(at, DONE);
-        let got = figures(&recorder, Class::Activation);
-        assert_eq!((got.accepted, got.done, got.bytes, got.in_flight), (0, 1, 4096, 0));
+        meet(&mut recorder, at);
+        let slot = Slot::from_bits([at.channel.to_bits(), 1 << 32 | 3]);
+        recorder.message(at, slot, 100);
+        recorder.released(at, slot);
+        // What was not seen to arrive has no time.
+        recorder.released(at, slot);
+        let got = recorder.snapshot();
+        assert_eq!(got.sum("pegaflow_messages_total", &[("direction", "in")]), 1);
+        assert_eq!(got.times("pegaflow_message_held_seconds", &[]).unwrap().count, 1);
+    }
+
+    #[test]
+    fn a_peer_that_comes_back_goes_on_in_its_series_and_one_that_was_never_met_has_none() {
+        let mut recorder = Recorder::new();
+        let kv = on(Class::Kv);
+        for _ in 0..3 {
+            meet(&mut recorder, kv);
+            recorder.channel(kv, State::Closed);
+        }
+        recorder.channel(kv, State::Broken(Cause::Unreachable));
+        let got = recorder.snapshot();
+        assert_eq!(got.sum("pegaflow_channels_connected_total", &[("peer", "decode")]), 3);
+        assert_eq!(got.sum("pegaflow_channel_ends_total", &[("peer", "decode"), ("reason", "closed")]), 3);
+        assert_eq!(got.sum("pegaflow_channel_ends_total", &[("peer", ""), ("reason", "unreachable")]), 1);
+        assert_eq!(got.sum("pegaflow_channels_up", &[]), 0);
+    }
+
+    #[test]
+    fn more_peers_than_are_told_apart_are_counted_together() {
+        let mut recorder = Recorder::new();
+        let at = on(Class::Bulk);
+        for peer in 0..1100 {
+            recorder.met(at, &format!("peer-{peer}"), &Bounds::of(at.class));
+            recorder.channel(at, State::Up { epoch: 1 });
+        }
+        let got = recorder.snapshot();
+        assert_eq!(got.sum("pegaflow_channels_connected_total", &[]), 1100);
+        assert_eq!(got.sum("pegaflow_channels_connected_total", &[("peer", "")]), 1100 - 1021);
+    }
+
+    #[test]
+    fn every_cause_is_counted_under_its_own_kind() {
+        use pegaflow_core::Refusal;
+        let causes = [
+            Cause::PeerGone,
+            Cause::PeerSilent,
+            Cause::PeerClosed,
+            Cause::ClosedHere,
+            Cause::Fenced,
+            Cause::PeerFenced,
+            Cause::Revoked,
+            Cause::Corrupt { position: 1 },
+            Cause::Unreachable,
+            Cause::Refused(Refusal::Full),
+            Cause::Garbage(3),
+            Cause::Transport { status: 12, vendor: 1 },
+            Cause::NotJoined,
+            Cause::Device { errno: 22 },
+        ];
+        let mut recorder = Recorder::new();
+        meet(&mut recorder, on(Class::Kv));
+        for cause in causes {
+            recorder.accepted(on(Class::Kv), ACCEPTED);
+            recorder.ended(on(Class::Kv), Ended { outcome: Outcome::Failed(cause), ..DONE });
+        }
+        let got = recorder.snapshot();
+        for cause in causes {
+            assert_eq!(got.sum("pegaflow_transfers_ended_total", &[("outcome", cause.kind())]), 1, "{cause:?}");
+        }
+    }
+
+    #[test]
+    fn every_event_of_a_device_is_counted_under_its_own_kind() {
+        let mut recorder = Recorder::new();
+        let all = [
+            DeviceEvent::PortDown,
+            DeviceEvent::PortUp,
+            DeviceEvent::QueuePairFailed,
+            DeviceEvent::CompletionQueueFailed,
+            DeviceEvent::DeviceFailed,
+            DeviceEvent::GidsChanged,
+            DeviceEvent::RequestRefused,
+            DeviceEvent::Other(99),
+        ];
+        all.iter().for_each(|&what| recorder.device(0, what));
+        recorder.device(200, DeviceEvent::PortDown);
+        let got = recorder.snapshot();
+        for what in all {
+            let labels = [("rail", "0"), ("event", what.kind())];
+            assert_eq!(got.sum("pegaflow_device_events_total", &labels), 1, "{what:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The domain: the rail, what it can do, and memory as peers can reach it.
 
-use std::{os::fd::BorrowedFd, sync::Arc};
+use std::{os::fd::BorrowedFd, path::PathBuf, sync::Arc};
 
 use pegaflow_core::{
     BackendError, Capabilities, DeviceEvent, ForeignMemory, Kind, Meets, PeerCpu,
@@ -114,6 +114,14 @@ impl Domain for RdmaDomain {
 
     fn import(&self, parcel: Parcel, bytes: u64) -> Result<Imported, BackendError> {
         region::import(&parcel, bytes)
+    }
+
+    fn rails(&self) -> Vec<pegaflow_core::Rail> {
+        let (device, port) = (self.shared.rail.device.name().to_owned(), self.shared.rail.port);
+        // Documentation/ABI/stable/sysfs-class-infiniband.
+        let folder = PathBuf::from(format!("/sys/class/infiniband/{device}/ports/{port}"));
+        let counters = ["counters", "hw_counters"].map(|kind| folder.join(kind)).into();
+        vec![pegaflow_core::Rail { device, port, counters }]
     }
 
     fn engine(&self, reaper: &Reaper) -> Result<Box<dyn Engine>, BackendError> {

@@ -29,6 +29,7 @@ mod choice;
 mod document;
 mod error;
 mod host_port;
+mod listen;
 mod listing;
 mod names;
 mod nearest;
@@ -45,13 +46,14 @@ pub use bytes::{Bytes, BytesError, parse_bytes};
 pub use choice::{AbsolutePath, AbsolutePathError, Choice, DeviceName, DeviceNameError};
 pub use error::ConfigError;
 pub use host_port::{HostPort, HostPortError};
+pub use listen::Listen;
 pub(crate) use names::is_node_name;
 pub use names::{BackendName, ClassName, Page, Role, UnknownName};
 pub use origin::{Location, Origin, Setting};
 pub use rdma::{RdmaConfig, RdmaRail, RdmaService};
 pub use sections::{
-    Channel, ClassBounds, Classes, FaultsConfig, MemoryConfig, Node, RendezvousConfig, ShmConfig, Transports,
-    UcxConfig, WaitConfig,
+    Channel, ClassBounds, Classes, FaultsConfig, MemoryConfig, MetricsConfig, Node, RendezvousConfig, ShmConfig,
+    Transports, UcxConfig, WaitConfig,
 };
 
 use origin::Origins;
@@ -82,6 +84,8 @@ pub struct Config {
     pub wait: WaitConfig,
     /// Memory that Pegaflow allocates.
     pub memory: MemoryConfig,
+    /// Who may read this node's figures.
+    pub metrics: MetricsConfig,
     /// One section per transport, whether or not this program was built with it.
     pub transport: Transports,
     /// Where each value that isn't a default came from.
@@ -161,6 +165,12 @@ impl Config {
     pub fn override_backend(&mut self, backend: BackendName) {
         self.backend = backend;
         self.origins.record("backend".to_owned(), backend.to_string(), Origin::CommandLine);
+    }
+
+    /// Puts `listen` over what the file says of `metrics.listen`, as a command line does.
+    pub fn override_metrics(&mut self, listen: Listen) {
+        self.origins.record("metrics.listen".to_owned(), listen.to_string(), Origin::CommandLine);
+        self.metrics.listen = listen;
     }
 
     /// Every key with its effective value and where that came from, in the order of `config/pegaflow.toml`

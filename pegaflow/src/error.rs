@@ -4,7 +4,14 @@ use std::time::Duration;
 
 use pegaflow_core::{BackendError, Cause, Class, ConnectError};
 
-use crate::{config::ConfigError, rendezvous::RendezvousError};
+use crate::{
+    config::{ConfigError, Listen},
+    rendezvous::RendezvousError,
+};
+
+fn in_use(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrInUse
+}
 
 /// Why a session, port or channel did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +27,20 @@ pub enum Error {
         wanted: &'static str,
         /// Those there are.
         built: Vec<&'static str>,
+    },
+    /// Figures are to be served, and this program can't.
+    #[error("`metrics.listen` is {listen}: this program was built without `metrics`")]
+    NoMetrics {
+        /// What the config says.
+        listen: Listen,
+    },
+    /// Figures are to be served where that can't be.
+    #[error("`metrics.listen` is {listen}: {source}{}", if in_use(source) { "; port 0 is any free one" } else { "" })]
+    MetricsListen {
+        /// What the config says.
+        listen: Listen,
+        /// The system's word.
+        source: std::io::Error,
     },
     /// The backend can't work here.
     #[error("backend unavailable: {0}")]

@@ -11,6 +11,8 @@
 
 pub mod config;
 mod error;
+#[cfg(feature = "metrics")]
+mod figures;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -22,6 +24,8 @@ mod wait;
 pub use error::Error;
 pub use pegaflow_core as core;
 pub use pegaflow_core::*;
+#[cfg(feature = "metrics")]
+pub use pegaflow_metrics as metrics;
 pub use session::Session;
 pub use transport::built;
 pub use wait::Waiter;

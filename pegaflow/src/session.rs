@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use pegaflow_core::{AllocateOptions, ChannelId, Class, Node, Port, Region, Remote, State};
 
+#[cfg(not(feature = "metrics"))]
+use crate::config::Listen;
+#[cfg(feature = "metrics")]
+use crate::figures;
 use crate::{
     Error, Waiter,
     config::Config,
@@ -13,6 +17,9 @@ use crate::{
 
 /// Where a node publishes its address.
 const ADDRESS: &str = "pegaflow/address";
+/// Where it publishes the address at which its figures are served.
+#[cfg(feature = "metrics")]
+pub(crate) const METRICS: &str = "pegaflow/metrics";
 /// Longest sleep while a channel comes up: its steps are few, and some happen in the control thread.
 const STEP: Duration = Duration::from_millis(5);
 
@@ -21,6 +28,11 @@ const STEP: Duration = Duration::from_millis(5);
 pub struct Session {
     name: String,
     config: Config,
+    #[cfg(feature = "metrics")]
+    metrics: pegaflow_metrics::Metrics,
+    /// Ended before the node.
+    #[cfg(feature = "metrics")]
+    exporter: Option<pegaflow_metrics::Exporter>,
     node: Node,
     board: TcpBoard,
 }
@@ -38,7 +50,43 @@ impl Session {
         let board = TcpBoard::start(name, &listen, config.addresses())?;
         let node = Node::new(domain, transport::node_options(config, name, board.local_addr().ip()))?;
         board.publish_blocking(ADDRESS, node.address())?;
-        Ok(Self { name: name.to_owned(), config: config.clone(), node, board })
+        #[cfg(feature = "metrics")]
+        let (metrics, exporter) = {
+            let metrics = pegaflow_metrics::Metrics::new(&node);
+            let exporter = figures::serve(&metrics, &config.metrics.listen)?;
+            if let Some(exporter) = &exporter {
+                board.publish_blocking(METRICS, exporter.local_addr().to_string().into_bytes())?;
+            }
+            (metrics, exporter)
+        };
+        #[cfg(not(feature = "metrics"))]
+        if config.metrics.listen != Listen::Off {
+            return Err(Error::NoMetrics { listen: config.metrics.listen.clone() });
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            config: config.clone(),
+            #[cfg(feature = "metrics")]
+            metrics,
+            #[cfg(feature = "metrics")]
+            exporter,
+            node,
+            board,
+        })
+    }
+
+    /// The figures of this node, and recorders for its ports: `node().port(metrics().recorder())`.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(&self) -> &pegaflow_metrics::Metrics {
+        &self.metrics
+    }
+
+    /// Where the figures are served; `None` where the config asks for no such thing.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_addr(&self) -> Option<std::net::SocketAddr> {
+        self.exporter.as_ref().map(pegaflow_metrics::Exporter::local_addr)
     }
 
     /// This node's name.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pegaflow::{Batch, Class, CounterId, Op, Plan, Port, Remote, Session, Submitted, Then};
+use pegaflow::{Batch, CounterId, Op, Plan, Port, Remote, Session, Submitted, Then};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -70,11 +70,11 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
         }
     }
     line.hear(&Word::Over)?;
-    let figures = line.port.subscriber();
-    let layers = figures.posted_to_done(Class::Kv);
-    let micros = |quantile| Duration::from_nanos(layers.value_at_quantile(quantile)).as_secs_f64() * 1e6;
-    (done.layer_p50_us, done.layer_p99_us) = (micros(0.5), micros(0.99));
-    done.bytes = super::bytes_done(figures);
+    let figures = line.port.subscriber().snapshot();
+    if let Some(layers) = figures.times("pegaflow_posted_to_done_seconds", &[("op", "write")]) {
+        (done.layer_p50_us, done.layer_p99_us) = (layers.p50_us, layers.p99_us);
+    }
+    done.bytes = figures.sum("pegaflow_bytes_total", &[]);
     line.close()?;
     Ok(done)
 }

@@ -7,7 +7,7 @@ use pegaflow_core::{Batch, Op, Outcome, Port, Submitted, Then};
 use super::Case;
 use crate::{
     pair::{CounterThere, Pair},
-    protocol::Command,
+    protocol::{Command, Reply},
     side::far,
 };
 
@@ -122,5 +122,12 @@ fn add_up(pair: &mut Pair) {
     // Where bytes do not move in `poll`, all may be posted at once.
     let copies = pair.capabilities().copies_in_poll;
     assert!(!copies || aborted > 0, "none was aborted: the case shows nothing");
+    // Both ends' figures say the same.
+    let here = pair.here.tally();
+    assert_eq!((here.ended, here.done, here.counts_out), (300, done, done));
+    let Reply::Tally(there) = pair.call(Command::Tally) else {
+        panic!("no tally");
+    };
+    assert_eq!((there.increments, there.aborts), (counted, aborted), "at the receiver");
     pair.here.quiet();
 }

@@ -21,7 +21,7 @@ fn facts(context: &Context) {
     let read = pair.here.blocks(Op::Read, &back, &there.remote, 1000, 40);
     let counter = pair.counter();
     let mut random = fastrand::Rng::with_seed(11);
-    let mut expected = Tally { ups: 1, ..Tally::default() };
+    let mut expected = Tally { met: 1, ups: 1, ..Tally::default() };
     let (mut messages, mut message_bytes, mut increments) = (0, 0, 0);
     for tag in 0..500 {
         let first = random.u32(0..40);
@@ -57,6 +57,7 @@ fn facts(context: &Context) {
     pair.here.until("all ends", |side| (side.log.ends.len() == 500).then_some(()));
     expected.ended = expected.accepted;
     expected.done = expected.accepted;
+    (expected.counts_out, expected.messages_out, expected.message_bytes_out) = (increments, messages, message_bytes);
     expected.ended_bytes = expected.accepted_bytes;
     expected.ended_blocks = expected.accepted_blocks;
     let got = pair.here.tally();
@@ -85,6 +86,8 @@ fn facts(context: &Context) {
     let Reply::Tally(there) = pair.call(Command::Tally) else {
         panic!("no tally");
     };
-    let expected = Tally { messages, message_bytes, increments, ups: 1, closed: 1, ..Tally::default() };
+    let released = messages;
+    let expected =
+        Tally { messages, message_bytes, released, increments, met: 1, ups: 1, closed: 1, ..Tally::default() };
     assert_eq!(there, expected, "at the receiver");
 }

@@ -400,6 +400,7 @@ impl Channel {
         let transfer = &self.transfers[usize::from(slot)];
         Ended {
             op: transfer.plan.as_ref().map(|plan| plan.0.op),
+            then: transfer.follow.told(),
             outcome,
             bytes: transfer.cursor.bytes(),
             blocks: transfer.blocks,

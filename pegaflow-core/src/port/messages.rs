@@ -19,6 +19,13 @@ pub(crate) struct Waiting {
     bytes: u32,
 }
 
+impl Waiting {
+    /// The message's length.
+    pub(crate) fn bytes(self) -> u32 {
+        self.bytes
+    }
+}
+
 impl Outgoing {
     pub(crate) fn new(credits: u32, longest: u32) -> Self {
         Self {

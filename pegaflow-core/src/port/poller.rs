@@ -17,7 +17,7 @@ use crate::{
     backend::{Engine, Follow, Posted, Raw, Run, Work},
     fork::Origin,
     node::{NodeInner, inbox::Inbox, news},
-    observe::Accepted,
+    observe::{Accepted, Polled},
 };
 
 /// Most facts taken from the engine at once.
@@ -49,6 +49,8 @@ pub struct Poller<S: Subscriber> {
     armed: bool,
     /// No deadline is earlier.
     next_deadline: Option<Instant>,
+    /// Moves given to the engine since the subscriber was told last.
+    moves: u64,
     /// Which of `active` is served first, so that none is served first always.
     turn: usize,
 }
@@ -85,6 +87,7 @@ impl<S: Subscriber> Poller<S> {
             has_device_news: false,
             armed: false,
             next_deadline: None,
+            moves: 0,
             turn: 0,
         })
     }
@@ -191,6 +194,7 @@ impl<S: Subscriber> Poller<S> {
             if cursor != transfer.cursor || posted == Posted::All {
                 transfer.posted_at = Some(posted_at);
             }
+            self.moves += cursor.moves() - transfer.cursor.moves();
             transfer.posted_parts += cursor.moves() - transfer.cursor.moves();
             transfer.finished_parts += finished;
             transfer.cursor = cursor;
@@ -216,13 +220,14 @@ impl<S: Subscriber> Poller<S> {
         }
     }
 
-    /// Takes what the engine saw; gives how many events it made.
-    fn take_raw(&mut self, events: &mut [Event]) -> usize {
+    /// Takes what the engine saw; gives how many facts that were, how many of them arrivals, and how many events it made.
+    fn take_raw(&mut self, events: &mut [Event]) -> (usize, usize, usize) {
         let mut raw = [Raw::Credit { link: Link(0), messages: 0 }; RAW_BATCH];
         let room = events.len().min(RAW_BATCH);
         let count = self.engine.poll(&mut raw[..room]);
-        let mut made = 0;
+        let (mut arrivals, mut made) = (0, 0);
         for raw in &raw[..count] {
+            arrivals += usize::from(matches!(raw, Raw::Counted { .. } | Raw::Arrived { .. }));
             if let Some(event) = self.one_raw(*raw) {
                 events[made] = event;
                 made += 1;
@@ -231,7 +236,7 @@ impl<S: Subscriber> Poller<S> {
         if count < room {
             self.drained();
         }
-        made
+        (count, arrivals, made)
     }
 
     fn one_raw(&mut self, raw: Raw) -> Option<Event> {
@@ -265,13 +270,14 @@ impl<S: Subscriber> Poller<S> {
                     self.finish(link, State::Broken(GARBAGE_SLOT));
                     return None;
                 };
-                self.subscriber.message(channel.on(), bytes);
                 let slot = Slot { channel: channel.id, index: slot, generation };
+                self.subscriber.message(channel.on(), slot, bytes);
                 Some(Event::Message { channel: channel.id, slot, bytes })
             }
-            Raw::Aborted { link, aborts: _ } => {
+            Raw::Aborted { link, aborts } => {
                 let channel = self.channels.get_mut(link.index())?.as_deref_mut()?;
                 channel.may_post = true;
+                self.subscriber.aborted(channel.on(), aborts);
                 Some(Event::Counters { channel: channel.id })
             }
             Raw::Closed { link, quiet } => {
@@ -343,6 +349,12 @@ impl<S: Subscriber> Poller<S> {
             while made < events.len()
                 && let Some(event) = channel.next_news()
             {
+                match event {
+                    Event::Ended { quiet: false, .. } => self.subscriber.unquiet(channel.on()),
+                    Event::Quiet { .. } => self.subscriber.quiet(channel.on()),
+                    Event::Revoked { how, .. } => self.subscriber.revoked(channel.on(), how),
+                    _ => {}
+                }
                 events[made] = event;
                 made += 1;
             }
@@ -417,8 +429,11 @@ impl<S: Subscriber> Port for Poller<S> {
         }
         let mut made = self.tell(events);
         // Without room nothing is taken from the engine: what it has stays there.
+        let (mut facts, mut arrivals) = (0, 0);
         if made < events.len() {
-            made += self.take_raw(&mut events[made..]);
+            let taken = self.take_raw(&mut events[made..]);
+            (facts, arrivals) = (taken.0, taken.1);
+            made += taken.2;
         }
         // What is past its deadline is withdrawn before anything is posted.
         self.deadlines();
@@ -433,6 +448,8 @@ impl<S: Subscriber> Port for Poller<S> {
         if made < events.len() {
             made += self.tell(&mut events[made..]);
         }
+        let moves = std::mem::take(&mut self.moves);
+        self.subscriber.polled(Polled { facts, arrivals, moves, events: made, engine: &**self.engine });
         made
     }
 
@@ -445,6 +462,8 @@ impl<S: Subscriber> Port for Poller<S> {
     fn release(&mut self, slot: Slot) -> Result<(), ApiMisuse> {
         let channel = self.channel_mut(slot.channel).map_err(not_held)?;
         channel.held.release(slot.index, slot.generation)?;
+        let on = channel.on();
+        self.subscriber.released(on, slot);
         self.engine.release(slot.channel.link(), slot.index);
         Ok(())
     }
@@ -501,7 +520,10 @@ impl<S: Subscriber> Port for Poller<S> {
         self.armed = true;
         match self.engine.arm() {
             Armed::Ready => Armed::Ready,
-            Armed::Sleep { until } => Armed::Sleep { until: [until, self.next_deadline].into_iter().flatten().min() },
+            Armed::Sleep { until } => {
+                self.subscriber.sleeps();
+                Armed::Sleep { until: [until, self.next_deadline].into_iter().flatten().min() }
+            }
         }
     }
 

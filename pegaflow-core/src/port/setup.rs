@@ -81,6 +81,7 @@ impl<S: Subscriber> Poller<S> {
         let link = id.link();
         self.engine.join(link, met.parcel, &met.bounds)?;
         let counters = self.engine.counters(link).map(|table| CounterPool::new(id, table));
+        let name = met.name.clone();
         let peer = node::Peer { connection, name: met.name.clone(), incarnation: met.incarnation };
         self.node.registry.connected(id, peer);
         if let Ok(channel) = self.channel_mut(id) {
@@ -90,6 +91,7 @@ impl<S: Subscriber> Poller<S> {
             channel.tell_state = true;
             channel.connection = Some(connection);
             let on = channel.on();
+            self.subscriber.met(on, &name, self.node.options.bounds(on.class));
             self.subscriber.channel(on, State::Up { epoch });
         }
         Ok(())

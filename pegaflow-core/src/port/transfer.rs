@@ -3,7 +3,7 @@
 use std::{ops::Range, time::Instant};
 
 use super::{checking::Check, ids_ring, messages::Waiting};
-use crate::{CounterId, Outcome, Plan, run::Cursor};
+use crate::{CounterId, Outcome, Plan, observe::Followed, run::Cursor};
 
 /// A slot of a channel's fixed table.
 #[derive(Debug)]
@@ -40,6 +40,17 @@ pub(crate) enum Follows {
     Nothing,
     Count(CounterId),
     Message(Waiting),
+}
+
+impl Follows {
+    /// As the subscriber is told.
+    pub(crate) fn told(self) -> Followed {
+        match self {
+            Self::Nothing => Followed::Nothing,
+            Self::Count(_) => Followed::Count,
+            Self::Message(waiting) => Followed::Message { bytes: waiting.bytes() },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

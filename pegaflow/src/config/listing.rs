@@ -67,6 +67,7 @@ pub(super) fn entries(config: &Config) -> Vec<Entry> {
     list.text("faults.checksum", config.faults.checksum, "true or false");
     list.number("wait.spin_us", config.wait.spin_us, 0..=1_000_000, "microseconds");
     list.text("memory.page", config.memory.page, "a page size: base, 2MiB or 1GiB");
+    list.text("metrics.listen", &config.metrics.listen, "\"off\", a port, such as \"9400\", or host:port");
     let shm = &config.transport.shm;
     list.text("transport.shm.runtime_dir", &shm.runtime_dir, "\"auto\" or the absolute path of a folder");
     list.size("transport.shm.copy_chunk_bytes", shm.copy_chunk_bytes, 4096..=1 << 30);

@@ -3,7 +3,7 @@
 use pegaflow_core::Bounds;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AbsolutePath, Bytes, Choice, ClassName, HostPort, Page, RdmaConfig, Role};
+use super::{AbsolutePath, Bytes, Choice, ClassName, HostPort, Listen, Page, RdmaConfig, Role};
 
 /// `[node.NAME]`: a named process of the static topology.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -94,6 +94,14 @@ pub struct WaitConfig {
 pub struct MemoryConfig {
     /// Page size of owned regions.
     pub page: Page,
+}
+
+/// `[metrics]`: who may read a node's figures.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// Where they are served over HTTP, to Prometheus and as JSON.
+    pub listen: Listen,
 }
 
 /// `[transport.*]`: one section per transport.

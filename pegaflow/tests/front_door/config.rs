@@ -55,6 +55,8 @@ checksum = true
 spin_us = 0
 [memory]
 page = "2MiB"
+[metrics]
+listen = "0.0.0.0:9400"
 [transport.shm]
 runtime_dir = "/run/pegaflow"
 copy_chunk_bytes = 65_536
@@ -209,6 +211,8 @@ fn effective_values_name_their_origin() {
     assert_eq!(show(&config, "class.kv.message_bytes"), "class.kv.message_bytes = 1KiB (default)");
 
     config.override_backend(BackendName::Rdma);
+    config.override_metrics("9400".parse().unwrap());
+    assert_eq!(show(&config, "metrics.listen"), "metrics.listen = 127.0.0.1:9400 (command line)");
     config.wait.spin_us = 7;
     config.classes.kv.blocks = 9;
     assert_eq!(show(&config, "backend"), "backend = rdma (command line)");

@@ -38,7 +38,7 @@ fn unknown_keys_and_sections() {
     refused(
         "[nodes.a]",
         "x.toml:1:2: unknown key `nodes`; did you mean `node`?; \
-         known here: backend, node, channel, class, rendezvous, faults, wait, memory, transport",
+         known here: backend, node, channel, class, rendezvous, faults, wait, memory, metrics, transport",
     );
     refused(
         "[node.a]\nlisten = \"h:1\"\nrole = \"stage\"\nport = 3",
@@ -53,7 +53,7 @@ fn unknown_keys_and_sections() {
     refused(
         "[rdma]",
         "x.toml:1:2: unknown key `rdma`; did you mean `transport.rdma`?; \
-         known here: backend, node, channel, class, rendezvous, faults, wait, memory, transport",
+         known here: backend, node, channel, class, rendezvous, faults, wait, memory, metrics, transport",
     );
     refused("[wait]\ntransfers = 3", "x.toml:2:1: unknown key `wait.transfers`; known here: spin_us");
     // The first in the file, not in the alphabet.
@@ -79,6 +79,11 @@ fn values_of_the_wrong_type() {
         "x.toml:2:13: `class.kv.transfers` is \"many\": expected a number of transfers, 1 to 65536",
     );
     refused("[wait]\nspin_us = 1.5", "x.toml:2:11: `wait.spin_us` is 1.5: expected microseconds, 0 to 1000000");
+    refused(
+        "[metrics]\nlisten = \"on\"",
+        "x.toml:2:10: `metrics.listen` is \"on\": expected \"off\", a port, such as \"9400\", or host:port (`on` is not \
+         host:port: no `:` and port)",
+    );
     refused("wait = 3", "x.toml:1:8: `wait` is 3: expected a section, begun by [wait]");
     refused("node = 3", "x.toml:1:8: `node` is 3: expected a section, begun by [node.NAME]");
     refused(

@@ -1,4 +1,4 @@
-//! A board in a child of a fork.
+//! A board, and a session with its figures, in a child of a fork.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,4 +64,25 @@ fn a_board_is_dead_in_a_child() {
     board.publish_blocking("key", b"value".to_vec()).unwrap();
     let other = board_with("other", &[("here", &address)]);
     assert_eq!(other.fetch_blocking("here", "key", None, LONG).unwrap().bytes, b"value");
+}
+
+/// The thread that serves figures is not there, and neither is whoever may hold the lock of a recorder's home.
+#[test]
+fn figures_are_dead_in_a_child() {
+    let mut config = super::session::config();
+    config.metrics.listen = "0".parse().unwrap();
+    let session = pegaflow::Session::open(&config, "a").unwrap();
+    let at = session.metrics_addr().unwrap();
+    let port = session.node().port(session.metrics().recorder()).unwrap();
+    let mut held = Some((session, port));
+    let found = in_a_child(|| {
+        drop(held.take());
+        0
+    });
+    assert_eq!(found, 0);
+    std::net::TcpStream::connect(at).unwrap();
+    let (session, port) = held.unwrap();
+    assert_eq!(session.metrics().snapshot().sum("pegaflow_ports", &[]), 1);
+    drop(port);
+    assert_eq!(session.metrics().snapshot().sum("pegaflow_ports", &[]), 0);
 }

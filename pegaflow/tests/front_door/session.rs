@@ -8,7 +8,7 @@ use pegaflow::{
 };
 
 /// `a` dials `b` for kv and bulk, and itself for activations.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let (first, second) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let text = format!(
         "[node.a]\nlisten = \"{}\"\nrole = \"prefill\"\n[node.b]\nlisten = \"{}\"\nrole = \"decode\"\n\
@@ -86,4 +86,24 @@ fn a_backend_that_is_not_there_says_why() {
         assert!(error.contains(expected), "{error}");
     }
     assert!(Session::open(&config(), "c").unwrap_err().to_string().contains("node `c`"));
+}
+
+#[test]
+fn figures_are_served_where_the_config_says_and_nowhere_else() {
+    let mut config = config();
+    let session = Session::open(&config, "a").unwrap();
+    assert_eq!(session.metrics_addr(), None);
+    drop(session);
+    config.metrics.listen = "0".parse().unwrap();
+    let session = Session::open(&config, "a").unwrap();
+    let at = session.metrics_addr().unwrap();
+    assert!(at.ip().is_loopback());
+    assert_eq!(session.fetch("a", "pegaflow/metrics").unwrap(), at.to_string().as_bytes());
+    // Another node finds the address taken.
+    config.metrics.listen = at.to_string().parse().unwrap();
+    let error = Session::open(&config, "b").unwrap_err().to_string();
+    assert!(error.starts_with(&format!("`metrics.listen` is {at}: ")), "{error}");
+    assert!(error.ends_with("; port 0 is any free one"), "{error}");
+    drop(session);
+    std::net::TcpStream::connect(at).unwrap_err();
 }
