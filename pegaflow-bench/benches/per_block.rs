@@ -6,6 +6,7 @@
 //! cargo bench -p pegaflow-bench --bench per_block                 # nanoseconds a block of both, in turn
 //! cargo bench -p pegaflow-bench --bench per_block -- ours 1000         # 1,000 transfers and no more: for callgrind
 //! cargo bench -p pegaflow-bench --bench per_block -- raw 1000
+//! cargo bench -p pegaflow-bench --bench per_block -- recorded 1000 64    # of 64 blocks, with a recorder; or `unrecorded`
 //! ```
 //!
 //! `cargo xtask bench instructions` counts with it.
@@ -15,6 +16,8 @@ mod self_dialled;
 use std::{hint::black_box, path::PathBuf, time::Instant};
 
 use pegaflow_bench::{scattered, stats};
+use pegaflow_core::Subscriber;
+use pegaflow_metrics::Recorder;
 use pegaflow_rdma::{RdmaConfig, testing};
 use self_dialled::SelfDialled;
 
@@ -35,6 +38,11 @@ fn config() -> RdmaConfig {
     RdmaConfig { library: Some(library), ..RdmaConfig::default() }
 }
 
+/// All of a transfer is posted at once, and completes at once: as many polls however many blocks.
+fn deep() -> RdmaConfig {
+    RdmaConfig { send_depth: 4 * BLOCKS, signal_every: 2 * BLOCKS, ..config() }
+}
+
 type Lists = Vec<(Vec<u32>, Vec<u32>)>;
 
 fn lists() -> Lists {
@@ -49,8 +57,8 @@ fn raw() -> impl FnMut(&[u32], &[u32]) {
     move |here, there| raw.write(here, there, BLOCK_BYTES, STRIDE).expect("a write")
 }
 
-fn ours() -> impl FnMut(&[u32], &[u32]) {
-    let mut bench = SelfDialled::new(testing::open(&config()).expect("the stand-in"), POOL_BYTES, ());
+fn ours<S: Subscriber>(config: &RdmaConfig, subscriber: S) -> impl FnMut(&[u32], &[u32]) + use<S> {
+    let mut bench = SelfDialled::new(testing::open(config).expect("the stand-in"), POOL_BYTES, subscriber);
     let plan = bench.plan(BLOCK_BYTES, STRIDE);
     move |here, there| {
         bench.transfer(&plan, here, there);
@@ -79,7 +87,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.as_slice() {
         [] => {
-            let (mut raw, mut ours) = (raw(), ours());
+            let (mut raw, mut ours) = (raw(), ours(&config(), ()));
             let rounds: Vec<(f64, f64)> =
                 (0..ROUNDS).map(|_| (timed(&mut raw, &lists), timed(&mut ours, &lists))).collect();
             let of = |which: fn(&(f64, f64)) -> f64| -> Vec<f64> { rounds.iter().map(which).collect() };
@@ -92,10 +100,24 @@ fn main() {
             show("pegaflow", &of(|round| round.1));
             show("difference", &of(|round| round.1 - round.0));
         }
-        [kind, count] if kind == "raw" || kind == "ours" => {
+        [kind, count] => {
             let count = count.parse().expect("a number of transfers");
-            if kind == "raw" { repeat(&mut raw(), &lists, count) } else { repeat(&mut ours(), &lists, count) }
+            match kind.as_str() {
+                "raw" => repeat(&mut raw(), &lists, count),
+                "ours" => repeat(&mut ours(&config(), ()), &lists, count),
+                other => panic!("expected `raw` or `ours`, got {other:?}"),
+            }
         }
-        _ => panic!("expected nothing, `raw COUNT` or `ours COUNT`, got {arguments:?}"),
+        [kind, count, blocks] => {
+            let (count, blocks) = (count.parse().expect("a number of transfers"), blocks.parse().expect("of blocks"));
+            let short = |list: &[u32]| list[..blocks].to_vec();
+            let lists: Lists = lists.iter().map(|(here, there)| (short(here), short(there))).collect();
+            match kind.as_str() {
+                "unrecorded" => repeat(&mut ours(&deep(), ()), &lists, count),
+                "recorded" => repeat(&mut ours(&deep(), Recorder::new()), &lists, count),
+                other => panic!("expected `unrecorded` or `recorded`, got {other:?}"),
+            }
+        }
+        _ => panic!("expected nothing, KIND COUNT, or KIND COUNT BLOCKS, got {arguments:?}"),
     }
 }

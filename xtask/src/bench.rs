@@ -27,7 +27,8 @@ blocks of 8 bytes, scattered so that none can be merged, over the stand-in provi
 So it is the cost of software alone; there is no wire in it.
 
 The bench `per_block` runs under valgrind's callgrind with two numbers of transfers, whose difference is free of what is \
-done once; and once natively, for the time. Instructions are the same from run to run for one build. The time is a median \
+done once; and once natively, for the time. The same for what the recorder of \
+figures adds to a transfer. Instructions are the same from run to run for one build. The time is a median \
 with an interval that covers it with 95 %, and depends on the machine and who else uses it.
 
 It takes some seconds, and minutes where the bench has to be built.

@@ -21,6 +21,8 @@ const MANY: u64 = 200;
 /// What a block may cost over the raw loop, as the project set it itself.
 const BUDGET_INSTRUCTIONS: f64 = 100.0;
 const BUDGET_NS: f64 = 28.0;
+/// What the recorder may cost a transfer.
+const BUDGET_RECORDER: f64 = 500.0;
 
 const TOP: usize = 10;
 
@@ -30,8 +32,8 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
     provide(&CALLGRIND, options)?;
     let bench = build("per_block")?;
     let time = Time::parse(&bounded(&mut Command::new(&bench), RUN_LIMIT)?)?;
-    let (raw, ours) = (counted(&bench, "raw")?, counted(&bench, "ours")?);
-    let report = Report::new(&raw, &ours, time);
+    let (raw, ours) = (counted(&bench, &["raw"])?, counted(&bench, &["ours"])?);
+    let report = Report::new(&raw, &ours, time, Recorder::measure(&bench)?);
     if options.json {
         println!("{}", report.json())
     } else {
@@ -41,9 +43,38 @@ pub(super) fn run(options: &Options) -> Result<(), Error> {
 }
 
 /// The instructions of `MANY - FEW` transfers.
-fn counted(bench: &str, kind: &str) -> Result<Profile, Error> {
-    let (few, many) = (profile(bench, kind, FEW)?, profile(bench, kind, MANY)?);
+fn counted(bench: &str, what: &[&str]) -> Result<Profile, Error> {
+    let (few, many) = (profile(bench, what, FEW)?, profile(bench, what, MANY)?);
     Ok(difference(&many, &few))
+}
+
+/// What `pegaflow_metrics::Recorder` adds to a transfer and its polls, as the bench's subscriber: instructions of a transfer
+/// with it less those of one without.
+#[derive(Debug, PartialEq)]
+struct Recorder {
+    /// Of 1 block.
+    short: f64,
+    /// Of [`LONG`] blocks.
+    long: f64,
+}
+
+/// Blocks of the longer transfers.
+const LONG: u64 = 1024;
+
+impl Recorder {
+    fn measure(bench: &str) -> Result<Self, Error> {
+        let added = |blocks: u64| {
+            let blocks = blocks.to_string();
+            let with = counted(bench, &["recorded", &blocks])?.total;
+            let without = counted(bench, &["unrecorded", &blocks])?.total;
+            Ok::<_, Error>(share(with.saturating_sub(without), MANY - FEW))
+        };
+        Ok(Self { short: added(1)?, long: added(LONG)? })
+    }
+
+    fn per_block(&self) -> f64 {
+        (self.long - self.short) / share(LONG - 1, 1)
+    }
 }
 
 fn difference(many: &Profile, few: &Profile) -> Profile {
@@ -54,13 +85,15 @@ fn difference(many: &Profile, few: &Profile) -> Profile {
     Profile { total: many.total.saturating_sub(few.total), own: own.collect() }
 }
 
-fn profile(bench: &str, kind: &str, transfers: u64) -> Result<Profile, Error> {
+/// `what` is the kind of run, and what else the bench takes after the number of transfers.
+fn profile(bench: &str, what: &[&str], transfers: u64) -> Result<Profile, Error> {
     let folder = tempfile::tempdir().at(Path::new("a temporary folder"))?;
     let file = folder.path().join("callgrind.out");
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--tool=callgrind", "--toggle-collect=per_block::repeat*"]);
     valgrind.arg(format!("--callgrind-out-file={}", file.display()));
-    bounded(valgrind.args([bench, kind, &transfers.to_string()]), RUN_LIMIT)?;
+    let (kind, more) = what.split_first().unwrap_or((&"", &[]));
+    bounded(valgrind.args([bench, kind, &transfers.to_string()]).args(more), RUN_LIMIT)?;
     Profile::parse(&fs::read_to_string(&file).at(&file)?)
 }
 
@@ -123,16 +156,18 @@ struct Report {
     time: Time,
     /// Of ours, those with the most instructions of their own a block.
     top: Vec<(String, f64)>,
+    recorder: Recorder,
 }
 
 impl Report {
-    fn new(raw: &Profile, ours: &Profile, time: Time) -> Self {
+    fn new(raw: &Profile, ours: &Profile, time: Time, recorder: Recorder) -> Self {
         let blocks = (MANY - FEW) * time.blocks_per_transfer;
         Self {
             raw: share(raw.total, blocks),
             ours: share(ours.total, blocks),
             top: top(&ours.own).into_iter().map(|(name, cost)| (name, share(cost, blocks))).collect(),
             time,
+            recorder,
         }
     }
 
@@ -155,6 +190,14 @@ impl Report {
         text += &row("instructions", cells, within(self.difference(), BUDGET_INSTRUCTIONS));
         let cells = [raw.text(), ours.text(), difference.text(), format!("<= {BUDGET_NS}")];
         text += &row("ns", cells, within(difference.median, BUDGET_NS));
+        let (transfer, block) = (self.recorder.long, self.recorder.per_block());
+        text += &format!(
+            "\nThe recorder of figures adds, to a transfer with its polls and both ends on one port, {transfer:.0} \
+             instructions (budget <= {BUDGET_RECORDER}: {}),\nand to each block {block:.2} (budget 0: {})\n",
+            within(transfer, BUDGET_RECORDER),
+            // Less than one instruction in so many blocks is the difference of two runs.
+            within(block.abs(), 0.01),
+        );
         text += "\nInstructions by callgrind, ns natively: the median and what covers it with 95 %. Both hold the stand-in's\n\
                  own work too. The budget is for the difference. Allocations in steady state are 0: the conformance suite holds\n\
                  that (steady_state_allocates_nothing), and it is not measured here.\n\n\
@@ -173,6 +216,10 @@ impl Report {
             },
             "ns_per_block": {
                 "raw": raw.json(), "pegaflow": ours.json(), "difference": difference.json(), "budget": BUDGET_NS,
+            },
+            "recorder_instructions": {
+                "transfer": self.recorder.long, "transfer_budget": BUDGET_RECORDER,
+                "block": self.recorder.per_block(), "block_budget": 0,
             },
             "functions": self.top.iter().map(|(name, cost)| json!({ "name": name, "instructions_per_block": cost }))
                 .collect::<Vec<_>>(),
@@ -224,9 +271,12 @@ difference       -7.4 ns a block [-8.0, 8.1]
     fn report_has_costs_a_block_the_dearest_function_first() {
         let blocks = (MANY - FEW) * 1024;
         let ours = profile(&[("cheap", blocks), ("dear", 150 * blocks), ("dearer", 160 * blocks)]);
-        let report = Report::new(&profile(&[("loop", 200 * blocks)]), &ours, Time::parse(OUTPUT).unwrap());
+        let recorder = Recorder { short: 410.0, long: 410.0 + 2046.0 };
+        let report = Report::new(&profile(&[("loop", 200 * blocks)]), &ours, Time::parse(OUTPUT).unwrap(), recorder);
         let json = report.json();
         assert_eq!(json["instructions_per_block"]["difference"], 111.0);
+        assert_eq!(json["recorder_instructions"]["transfer"], 2456.0);
+        assert_eq!(json["recorder_instructions"]["block"], 2.0);
         assert_eq!(json["functions"][0], json!({ "name": "dearer", "instructions_per_block": 160.0 }));
         let text = report.text();
         let row = |name: &str| {
@@ -236,6 +286,9 @@ difference       -7.4 ns a block [-8.0, 8.1]
         };
         assert_eq!(row("instructions ").as_deref(), Some("instructions 200.0 311.0 111.0 <= 100 OVER"));
         assert_eq!(row("ns ").as_deref(), Some("ns 12.8 [12.3, 13.1] 21.0 [18.8, 21.5] -7.4 [-8.0, 8.1] <= 28 within"));
+        let recorder = text.split("\n\n").find(|part| part.starts_with("The recorder")).unwrap();
+        assert!(recorder.contains("2456 instructions (budget <= 500: OVER)"), "{recorder}");
+        assert!(recorder.ends_with("to each block 2.00 (budget 0: OVER)"), "{recorder}");
         assert!(text.ends_with("   160.0  dearer\n   150.0  dear\n     1.0  cheap\n"), "{text}");
     }
 }
