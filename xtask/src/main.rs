@@ -5,8 +5,10 @@
 mod bench;
 mod ci;
 mod command;
+mod debian;
 mod error;
 mod needs;
+mod prometheus;
 mod rdma_suite;
 mod require;
 mod soak;

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::rdma_suite::Suite;
 use crate::require::Backend;
 use crate::soft_roce::Table;
-use crate::{TestOptions, needs, rdma_suite, require, soft_roce};
+use crate::{TestOptions, needs, prometheus, rdma_suite, require, soft_roce};
 
 /// A suite that can't run yet, shown as a skip.
 struct Absent {
@@ -46,7 +46,15 @@ pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
         required_absent(Backend::Rdma, reason)?;
     }
 
+    let prometheus = if options.quick {
+        Err("--quick downloads nothing".to_owned())
+    } else {
+        prometheus::provide(options.no_install)
+    };
     let mut host_tests = cargo(&HOST_TESTS);
+    if let Ok(path) = &prometheus {
+        host_tests.env(prometheus::VARIABLE, path);
+    }
     if required.contains(&Backend::Rdma) {
         host_tests.env(require::VARIABLE, require::without(&required, Backend::Rdma));
     }
@@ -63,6 +71,9 @@ pub(crate) fn run(options: &TestOptions) -> Result<(), Error> {
     println!();
     for absent in &ABSENT {
         println!("SKIPPED: {}: {}", absent.suite, absent.reason);
+    }
+    if let Err(reason) = &prometheus {
+        println!("SKIPPED: a real Prometheus scrapes two nodes: {reason}");
     }
     if let Err(reason) = &kernel {
         for suite in Suite::ALL {

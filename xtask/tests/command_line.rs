@@ -74,7 +74,8 @@ fn test_runs_the_host_tests_and_shows_what_it_skips() {
     assert!(shown.contains("1.999.0"), "the needs come with what was found: {shown}");
     assert!(shown.contains("test result: ok."), "cargo's own output passes through: {shown}");
     let skips: Vec<&str> = shown.lines().filter(|line| line.starts_with("SKIPPED: ")).collect();
-    assert_eq!(skips.len(), 3, "{shown}");
+    assert_eq!(skips.len(), 4, "{shown}");
+    assert!(skips.iter().any(|line| line.contains("a real Prometheus") && line.contains("no apt-get")), "{shown}");
     assert!(skips.iter().any(|line| line.contains("UCX") && line.contains("not built yet")), "{shown}");
     for hosts in ["a virtual", "two virtual"] {
         let of = |line: &&str| line.contains(&format!("rdma suite on {hosts}")) && line.contains("missing: apt-get");

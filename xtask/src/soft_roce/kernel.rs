@@ -1,17 +1,14 @@
 //! Debian's own kernel, with the drivers that a host needs in an initial RAM disk: unpacked into a cache, never
 //! installed, so this machine's own boot is left alone.
 
-use std::env;
-use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
-use std::io;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::command::{bounded, on_path_or_sbin};
+use crate::debian::{self, Package};
 use crate::error::{At, Error};
 
 const INIT: &str = include_str!("init.sh");
@@ -40,11 +37,7 @@ const MODULES: [&str; 14] = [
     "rdma_rxe",
 ];
 
-/// About 70 MB come over the network.
-const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 const STEP_LIMIT: Duration = Duration::from_secs(120);
-/// As long as another run may take to fill the cache.
-const LOCK_LIMIT: Duration = Duration::from_secs(900);
 
 /// A kernel and its initial RAM disk, on disk.
 #[derive(Debug)]
@@ -70,8 +63,7 @@ impl Kernel {
 /// The kernel for the hosts: the newest that apt knows, from the cache where it is there. Where apt knows none, for its
 /// lists were cleaned away, the newest of the cache does.
 pub(super) fn provide() -> Result<Kernel, Error> {
-    let cache = cache(env::var_os("XDG_CACHE_HOME"), env::var_os("HOME"))?;
-    fs::create_dir_all(&cache).at(&cache)?;
+    let cache = debian::cache("soft-roce")?;
     let Some(package) = newest()? else {
         return newest_cached(&cache)?.ok_or(Error::NoKernel { package: META_PACKAGE });
     };
@@ -82,32 +74,11 @@ pub(super) fn provide() -> Result<Kernel, Error> {
     // Two runs at once: one fills the cache, the other waits and finds it filled.
     let path = cache.join("lock");
     let lock = File::create(&path).at(&path)?;
-    wait_for(&lock, &path)?;
+    debian::wait_for(&lock, &path)?;
     if !folder.is_dir() {
         fill(&cache, &package, &folder)?;
     }
     Ok(Kernel { folder })
-}
-
-/// A package by name and version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Package {
-    name: String,
-    version: String,
-}
-
-impl Package {
-    /// What `uname -r` says under it.
-    fn release(&self) -> &str {
-        self.name.strip_prefix("linux-image-").unwrap_or(&self.name)
-    }
-}
-
-/// The folder of the cache: by the XDG base directory specification, which lets only an absolute path count.
-fn cache(xdg: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, Error> {
-    let xdg = xdg.map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = xdg.or_else(|| home.filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(".cache")));
-    base.map(|base| base.join("pegaflow/soft-roce")).ok_or(Error::NoCache)
 }
 
 /// A folder's name: another kernel, another build of it, or another recipe is another folder.
@@ -116,7 +87,7 @@ fn key(package: &Package) -> String {
         let safe = |letter: char| letter.is_ascii_alphanumeric() || ".+-".contains(letter);
         text.chars().map(|letter| if safe(letter) { letter } else { '_' }).collect()
     };
-    format!("{}_{}_{:016x}", plain(package.release()), plain(&package.version), recipe())
+    format!("{}_{}_{:016x}", plain(release(package)), plain(&package.version), recipe())
 }
 
 /// A hash (FNV-1a, 64 bits) of all that goes into the RAM disk beside the kernel's own files. The standard library's
@@ -132,9 +103,12 @@ fn recipe() -> u64 {
 fn newest() -> Result<Option<Package>, Error> {
     let depends = bounded(Command::new("apt-cache").args(["depends", META_PACKAGE]), STEP_LIMIT);
     let Some(name) = depends.ok().and_then(|text| depended_on(&text)) else { return Ok(None) };
-    let shown = bounded(Command::new("apt-cache").args(["show", "--no-all-versions", &name]), STEP_LIMIT)?;
-    let version = shown.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap_or_default().to_owned();
-    Ok(Some(Package { name, version }))
+    debian::newest(&name)
+}
+
+/// What `uname -r` says under a kernel.
+fn release(package: &Package) -> &str {
+    package.name.strip_prefix("linux-image-").unwrap_or(&package.name)
 }
 
 /// Reads `apt-cache depends`: "  Depends: linux-image-6.1.0-56-amd64".
@@ -157,30 +131,14 @@ fn newest_cached(cache: &Path) -> Result<Option<Kernel>, Error> {
     Ok(newest.map(|(_, folder)| Kernel { folder }))
 }
 
-/// Locks `file`; the lock goes with the file's last handle, so with its process.
-fn wait_for(file: &File, path: &Path) -> Result<(), Error> {
-    let start = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) => return Err(error).at(path),
-            Err(TryLockError::WouldBlock) if start.elapsed() > LOCK_LIMIT => {
-                let what = format!("the lock {}, held by another run", path.display());
-                return Err(Error::TimedOut { what, limit: LOCK_LIMIT });
-            }
-            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(100)),
-        }
-    }
-}
-
 /// Makes `folder` beside its place and moves it there, so that it is there whole or not at all.
 fn fill(cache: &Path, package: &Package, folder: &Path) -> Result<(), Error> {
     eprintln!("soft-roce: unpacking {} {} into {}", package.name, package.version, cache.display());
     let work = tempfile::Builder::new().prefix("filling-").tempdir_in(cache).at(cache)?;
     let (unpacked, disk, done) = (work.path().join("unpacked"), work.path().join("disk"), work.path().join("done"));
-    download(package, work.path(), &unpacked)?;
+    debian::unpack(package, work.path(), &unpacked)?;
     fs::create_dir(&done).at(&done)?;
-    let image = unpacked.join("boot").join(format!("vmlinuz-{}", package.release()));
+    let image = unpacked.join("boot").join(format!("vmlinuz-{}", release(package)));
     fs::copy(&image, done.join("vmlinuz")).at(&image)?;
 
     for name in ["bin", "proc", "sys", "dev", "modules", "lower", "over", "root"] {
@@ -199,26 +157,14 @@ fn fill(cache: &Path, package: &Package, folder: &Path) -> Result<(), Error> {
     fs::rename(&done, folder).at(folder)
 }
 
-fn download(package: &Package, work: &Path, unpacked: &Path) -> Result<(), Error> {
-    let mut download = Command::new("apt-get");
-    // As root apt would download as a user of its own, who may not write here, and complain.
-    download.args(["--quiet", "--quiet", "-o", "APT::Sandbox::User=root", "download"]);
-    download.arg(format!("{}={}", package.name, package.version)).current_dir(work);
-    bounded(&mut download, DOWNLOAD_LIMIT)?;
-    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
-    let mut files = fs::read_dir(work).at(work)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let file = files.find(is_package).ok_or_else(|| io::Error::other("apt-get download left no .deb")).at(work)?;
-    bounded(Command::new("dpkg").arg("--extract").args([&file, unpacked]), STEP_LIMIT).map(drop)
-}
-
 /// The files of [`MODULES`] and of what they depend on, in the order they must be loaded, each once.
 fn module_files(package: &Package, unpacked: &Path) -> Result<Vec<PathBuf>, Error> {
     let program = |name: &str| Command::new(on_path_or_sbin(name).unwrap_or_else(|| name.into()));
-    bounded(program("depmod").arg("-b").arg(unpacked).arg(package.release()), STEP_LIMIT)?;
+    bounded(program("depmod").arg("-b").arg(unpacked).arg(release(package)), STEP_LIMIT)?;
     let mut files: Vec<PathBuf> = Vec::new();
     for module in MODULES {
         let mut show = program("modprobe");
-        show.arg("-d").arg(unpacked).args(["-S", package.release(), "--show-depends", module]);
+        show.arg("-d").arg(unpacked).args(["-S", release(package), "--show-depends", module]);
         for file in inserted(&bounded(&mut show, STEP_LIMIT)?) {
             if !files.contains(&file) {
                 files.push(file);
@@ -239,16 +185,6 @@ mod tests {
 
     fn package(name: &str, version: &str) -> Package {
         Package { name: name.to_owned(), version: version.to_owned() }
-    }
-
-    #[test]
-    fn cache_lies_where_the_user_keeps_his() {
-        let told = |xdg: Option<&str>, home: Option<&str>| cache(xdg.map(Into::into), home.map(Into::into));
-        assert_eq!(told(Some("/c"), Some("/home/me")).unwrap(), Path::new("/c/pegaflow/soft-roce"));
-        for xdg in [None, Some(""), Some("relative")] {
-            assert_eq!(told(xdg, Some("/home/me")).unwrap(), Path::new("/home/me/.cache/pegaflow/soft-roce"));
-        }
-        assert!(told(None, None).unwrap_err().to_string().contains("XDG_CACHE_HOME"));
     }
 
     #[test]
@@ -280,17 +216,5 @@ mod tests {
         assert_eq!(depended_on("E: No packages found\n"), None);
         let modules = "insmod /k/virtio.ko \nbuiltin crc32c\ninsmod /k/9p.ko \n";
         assert_eq!(inserted(modules), [Path::new("/k/virtio.ko"), Path::new("/k/9p.ko")]);
-    }
-
-    #[test]
-    fn second_run_waits_for_the_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let first = File::create(&path).unwrap();
-        wait_for(&first, &path).unwrap();
-        let second = File::create(&path).unwrap();
-        assert!(matches!(second.try_lock(), Err(TryLockError::WouldBlock)));
-        drop(first);
-        wait_for(&second, &path).unwrap();
     }
 }
