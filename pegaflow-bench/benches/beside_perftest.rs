@@ -11,14 +11,9 @@
 
 mod self_dialled;
 
-use std::{
-    fs,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
-use pegaflow_bench::{PortCounters, scattered};
+use pegaflow_bench::{PortCounters, program::Program, scattered};
 use pegaflow_core::{Plan, Work};
 use pegaflow_rdma::RdmaConfig;
 use self_dialled::SelfDialled;
@@ -42,7 +37,6 @@ const BYTES: u64 = BLOCKS as u64 * TRANSFERS as u64 * BLOCK_BYTES as u64;
 
 /// perftest's own way to meet, over TCP.
 const MEETING_PORT: u16 = 18515;
-const START_LIMIT: Duration = Duration::from_secs(30);
 const RUN_LIMIT: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -99,21 +93,16 @@ fn theirs(config: &RdmaConfig) {
         perftest.args(["--post_list", &config.chain.to_string(), "--cq-mod", &config.chain.to_string()]);
         // No look at the processor's clock, nor at the fastest of the iterations.
         perftest.args(["--CPU-freq", "--noPeak", "--port", &MEETING_PORT.to_string()]).args(peer);
-        Ended(
-            perftest.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("ib_write_bw, of the package perftest"),
-        )
+        Program::start(perftest).expect("ib_write_bw, of the package perftest")
     };
     let before = counters();
     let mut server = start(None);
-    let begun = Instant::now();
-    while !listens(MEETING_PORT) {
-        assert!(begun.elapsed() < START_LIMIT, "ib_write_bw does not listen on port {MEETING_PORT}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    server.listening(MEETING_PORT).expect("ib_write_bw listens");
     let address = std::env::var("PEGAFLOW_HOST_ADDR").expect("an address of this host in PEGAFLOW_HOST_ADDR");
     let mut client = start(Some(&address));
-    client.wait();
-    server.wait();
+    for side in [&mut client, &mut server] {
+        side.output(RUN_LIMIT).expect("ib_write_bw");
+    }
     let chains = count.div_ceil(config.chain.into());
     show("perftest", &Work { requests: count, doorbells: chains, signalled: chains }, &before);
 }
@@ -131,40 +120,4 @@ fn show(name: &str, asked: &Work, before: &PortCounters) {
         "{name} bytes={BYTES} requests={requests} doorbells={doorbells} signalled={signalled} packets={packets} \
          repeated={repeated}"
     );
-}
-
-/// A process that does not outlive this one's interest.
-struct Ended(Child);
-
-impl Ended {
-    fn wait(&mut self) {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().expect("a child of this process") {
-                assert!(status.success(), "ib_write_bw: {status}");
-                return;
-            }
-            assert!(begun.elapsed() < RUN_LIMIT, "ib_write_bw runs longer than {RUN_LIMIT:?}");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
-/// Whether somebody listens on a TCP port of this host, without disturbing him: by proc(5), /proc/net/tcp.
-fn listens(port: u16) -> bool {
-    let ending = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().any(|file| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        text.lines().any(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            let (local, _, state) = (words.next(), words.next(), words.next());
-            local.is_some_and(|local| local.ends_with(&ending)) && state == Some("0A")
-        })
-    })
 }

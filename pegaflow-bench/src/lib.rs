@@ -2,11 +2,12 @@
 
 mod counters;
 mod lists;
+pub mod program;
 mod record;
 pub mod stats;
 mod sys;
 
 pub use counters::PortCounters;
-pub use lists::scattered;
+pub use lists::{Shuffle, scattered};
 pub use record::Record;
-pub use sys::memcpy;
+pub use sys::{memcpy, stream};

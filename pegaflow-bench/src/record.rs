@@ -28,6 +28,9 @@ pub struct Record {
     pub rate: Option<f64>,
     /// Seconds of measuring, all rounds together, the rival's not counted.
     pub seconds: f64,
+    /// Bytes of each side's pool; null for a count and a message.
+    #[serde(default)]
+    pub pool_bytes: Option<u64>,
     /// Seed of lists and contents.
     pub seed: u64,
     /// Transfers that ended done.

@@ -1,3 +1,4 @@
 //! Where raw memory is touched.
 
 pub mod memcpy;
+pub mod stream;

@@ -218,7 +218,7 @@ fn listen(text: &str) -> Result<Listen, String> {
     text.parse::<Listen>().map_err(|error| error.to_string())
 }
 
-fn pair(text: &str) -> Result<(u32, u32), String> {
+pub(crate) fn pair(text: &str) -> Result<(u32, u32), String> {
     let parsed = text.split_once(',').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
     parsed.ok_or_else(|| "expected two numbers, LAYER,BLOCK, such as 3,17".to_owned())
 }

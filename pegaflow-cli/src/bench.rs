@@ -1,19 +1,33 @@
 //! `pegaflow bench`: how fast, beside what it could be.
+//!
+//! `run.rs` checks what is asked for, has two nodes do it, and makes a record of it. `near.rs` is the node that moves and
+//! measures, `far.rs` the other; `moving.rs` and `ping.rs` are what is timed, `rival.rs` what it is compared with.
 
 pub(crate) mod args;
 mod compare;
+mod contents;
+mod end;
+mod far;
+mod job;
+mod moving;
+mod near;
+mod ping;
+mod pool;
+mod raw;
+mod report;
+mod rival;
 mod run;
 mod sweep;
 
 use std::process::ExitCode;
 
+use pegaflow::Session;
+
+pub(crate) use self::job::Job;
 use self::{
     args::{BenchArgs, BenchCommand, RunArgs},
     run::Op,
 };
-use pegaflow::Session;
-use serde::{Deserialize, Serialize};
-
 use crate::Failure;
 
 pub(crate) fn run(arguments: &BenchArgs, verbose: u8) -> Result<ExitCode, Failure> {
@@ -29,18 +43,20 @@ pub(crate) fn run(arguments: &BenchArgs, verbose: u8) -> Result<ExitCode, Failur
 
 fn show(op: Op, arguments: &RunArgs, verbose: u8) -> Result<ExitCode, Failure> {
     let record = run::run(op, arguments, verbose, !arguments.json)?;
-    println!("{}", serde_json::to_string(&record)?);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// What both nodes of a bench are told to do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Job {
-    /// Names this run on the boards.
-    pub(crate) id: String,
+    if arguments.json {
+        println!("{}", serde_json::to_string(&record)?);
+    } else {
+        println!("{}", report::table(&record));
+    }
+    Ok(if record.errors == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// One node's side of a bench.
-pub(crate) fn serve(_session: &Session, _job: &Job) -> Result<serde_json::Value, Failure> {
-    Err("not built yet".into())
+pub(crate) fn serve(session: &Session, job: &Job) -> Result<serde_json::Value, Failure> {
+    if session.name() == job.near {
+        Ok(serde_json::to_value(near::run(session, job)?)?)
+    } else {
+        far::run(session, job)?;
+        Ok(serde_json::Value::Null)
+    }
 }

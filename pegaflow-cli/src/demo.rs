@@ -119,7 +119,7 @@ pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure
     if !arguments.json {
         introduce(&job, &config);
     }
-    let how = How { file: &file, backend: arguments.backend, verbose, quiet: arguments.json };
+    let how = How { file: &file, backend: arguments.backend, verbose, quiet: arguments.json, running: None };
     let nodes = Nodes::start(&nodes::Job::Demo(job.clone()), [&job.decode, &job.prefill], &config, &how)?;
     let layers = u64::from(job.rounds) * u64::from(job.model.layers);
     let bar = if arguments.json { ProgressBar::hidden() } else { ProgressBar::new(layers) };

@@ -26,7 +26,8 @@ impl<T: Debug + PartialEq + Serialize + DeserializeOwned> Word for T {}
 pub(crate) struct Line<W> {
     pub(crate) port: Poller<Recorder>,
     pub(crate) channel: ChannelId,
-    waiter: Waiter,
+    /// How this side waits for what it hears.
+    pub(crate) waiter: Waiter,
     words: VecDeque<W>,
     /// Batches that have ended, all of them done.
     pub(crate) ended: u64,

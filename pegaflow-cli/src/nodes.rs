@@ -132,6 +132,8 @@ pub(crate) struct How<'a> {
     pub(crate) verbose: u8,
     /// Nothing on standard output.
     pub(crate) quiet: bool,
+    /// A node that is not started here: it has to run already.
+    pub(crate) running: Option<&'a str>,
 }
 
 /// Nodes that were started here; dropping them ends their processes.
@@ -163,7 +165,16 @@ impl Nodes {
         let started = Started(Vec::new());
         let mut nodes = Self { id: job.id().to_owned(), names: names.map(str::to_owned), board, started };
         for name in names {
-            if matches!(how.file, File::Given(_)) && nodes.runs(name) {
+            let runs = matches!(how.file, File::Given(_)) && nodes.runs(name);
+            if how.running == Some(name) && !runs {
+                let listen = &config.node(name)?.listen;
+                let file = how.file.path().display();
+                return Err(format!(
+                    "node `{name}` does not answer at {listen}: start it there with `pegaflow node --config {file} --name {name}`"
+                )
+                .into());
+            }
+            if runs {
                 if !how.quiet {
                     println!("node `{name}` runs already at {}", config.node(name)?.listen);
                 }
@@ -209,11 +220,11 @@ impl Nodes {
         Ok(())
     }
 
-    /// Draws how far `teller` is until both nodes have a result, or one has failed and the other says nothing; then ends
-    /// those that were started here.
+    /// Draws how far `teller` is until both nodes have a result, or one has failed, or died, or done what there was to tell,
+    /// and the other says nothing; then ends those that were started here.
     pub(crate) fn results(mut self, teller: &str, bar: &ProgressBar) -> Result<Results, Failure> {
         let mut said = Results::new();
-        let (mut version, mut heard) = (None, Instant::now());
+        let (mut version, mut heard, mut died) = (None, Instant::now(), None);
         while said.len() < self.names.len() {
             if let Ok(news) = self.board.fetch_blocking(teller, keys::PROGRESS, version, LOOK) {
                 let progress: Progress = serde_json::from_slice(&news.bytes)?;
@@ -233,8 +244,17 @@ impl Nodes {
                     heard = Instant::now();
                 }
             }
-            self.ended()?;
-            if said.values().any(Result::is_err) && heard.elapsed() > OTHER {
+            if let Err(error) = self.ended()
+                && died.get_or_insert_with(Instant::now).elapsed() > OTHER
+            {
+                // The other may have noticed, and said more.
+                if said.is_empty() {
+                    return Err(error);
+                }
+                break;
+            }
+            let over = said.contains_key(teller) || said.values().any(Result::is_err);
+            if over && heard.elapsed() > OTHER {
                 break;
             }
             if heard.elapsed() > SILENCE {

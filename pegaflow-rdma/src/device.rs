@@ -7,7 +7,7 @@ use pegaflow_core::BackendError;
 use crate::{
     RailConfig, RdmaConfig,
     error::NAME,
-    sys::{Device, DeviceList, PortAttributes, Verbs, abi},
+    sys::{self, Device, DeviceList, PortAttributes, StandIn, Verbs, abi},
     watch::Watch,
 };
 
@@ -35,6 +35,31 @@ pub(crate) struct Gid {
     pub(crate) index: u8,
     pub(crate) raw: [u8; 16],
     pub(crate) kind: u32,
+}
+
+/// The port and GID that a rail's config comes to on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The device's name.
+    pub device: String,
+    /// Its port, counted from 1.
+    pub port: u8,
+    /// Position in the port's table of GIDs.
+    pub gid: u8,
+}
+
+impl Chosen {
+    /// Chooses as the backend does when it is opened, for programs that are to use the same.
+    ///
+    /// # Errors
+    /// As [`open`](crate::open), where it is the rail that can't be used.
+    pub fn of(config: &RdmaConfig) -> Result<Self, BackendError> {
+        let [only] = config.rails.as_slice() else {
+            return Err(unavailable(format!("{} rails are configured: this version uses one", config.rails.len())));
+        };
+        let rail = Rail::open(sys::load(config.library.as_deref(), StandIn::Refused)?, only)?;
+        Ok(Self { device: rail.device.name().to_owned(), port: rail.port, gid: rail.gid.index })
+    }
 }
 
 impl Rail {

@@ -21,3 +21,4 @@ mod watch;
 
 pub use backend::open;
 pub use config::{BadValue, RailConfig, RdmaConfig, ServiceConfig};
+pub use device::Chosen;

@@ -28,4 +28,6 @@ pub use pegaflow_core::*;
 pub use pegaflow_metrics as metrics;
 pub use session::Session;
 pub use transport::built;
+#[cfg(feature = "rdma")]
+pub use transport::{ChosenRail, rdma_rail};
 pub use wait::Waiter;

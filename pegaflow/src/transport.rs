@@ -10,6 +10,8 @@ use crate::{
     Error,
     config::{BackendName, ClassName, Config, Page},
 };
+#[cfg(feature = "rdma")]
+pub use pegaflow_rdma::Chosen as ChosenRail;
 
 /// The backends that this program was built with, in the order of the documentation.
 #[must_use]
@@ -46,6 +48,15 @@ fn shm(_config: &Config) -> Opened {
 #[cfg(feature = "rdma")]
 fn rdma(config: &Config) -> Opened {
     Some(pegaflow_rdma::open(&rdma_config(&config.transport.rdma)))
+}
+
+/// Device, port and GID that `[transport.rdma]` comes to on this machine, for programs that are to use the same.
+///
+/// # Errors
+/// A build without the backend, or why there is none.
+#[cfg(feature = "rdma")]
+pub fn rdma_rail(config: &Config) -> Result<ChosenRail, Error> {
+    ChosenRail::of(&rdma_config(&config.transport.rdma)).map_err(Error::Unavailable)
 }
 
 /// The section `[transport.rdma]` in the backend's own type.

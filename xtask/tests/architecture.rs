@@ -66,6 +66,7 @@ const UNSAFE_ROOMS: &[(&str, &str)] = &[
         "is a foreign library's other side: each entry point takes raw pointers; for tests alone",
     ),
     ("pegaflow-c/src/ffi", "follows the pointers that C hands in"),
+    ("pegaflow-cli/src/bench/raw", "registers memory of the bench's own, and runs the copies that it is compared with"),
     ("pegaflow-cli/src/demo/limit", "runs the plain copy that the demo is compared with"),
 ];
 

@@ -1,4 +1,4 @@
-//! The limit: the plain copy of the same lists over the same mappings. The only room of this crate with `unsafe`.
+//! The limit: the plain copy of the same lists over the same mappings. The only room of the demo with `unsafe`.
 
 use std::time::Duration;
 
