@@ -1,6 +1,9 @@
 //! The program as a person runs it: what it does, what it says when something is wrong, how it ends.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+#[path = "command_line/bench.rs"]
+mod bench;
+
 use std::{
     fs,
     io::{BufRead, BufReader},

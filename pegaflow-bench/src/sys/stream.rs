@@ -74,7 +74,8 @@ mod tests {
         let (receiver, _) = listener.accept().unwrap();
         // More than one call's pieces, and more bytes than a socket holds at once.
         let (blocks, block_bytes) = (3000_u32, 4000_usize);
-        let from: Vec<u8> = (0..blocks as usize * block_bytes).map(|at| (at / block_bytes + at) as u8).collect();
+        let byte = |at: usize| u8::try_from((at / block_bytes + at) % 251).unwrap();
+        let from: Vec<u8> = (0..blocks as usize * block_bytes).map(byte).collect();
         let here: Vec<u32> = (0..blocks).collect();
         let there: Vec<u32> = (0..blocks).rev().collect();
         let mut to = vec![0; from.len()];

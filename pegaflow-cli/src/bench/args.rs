@@ -57,7 +57,10 @@ With --depth in flight already, a transfer waits: that counts too.
 --against: slices of equal work, ours and the rival's in turn, who is first in turn as well. The share is the median
 over the pairs, with the interval that covers that median with 95 %. perftest and ucx_perftest are programs, started for
 each pair: those pairs are longer and fewer. memcpy needs a backend that maps the peer's memory (shm), perftest a verbs
-device (rdma). ucx_perftest runs over shared memory beside shm, and over TCP beside the others.
+device (rdma). ucx_perftest runs over shared memory beside shm, and over TCP beside the others. Both send
+one buffer again and again, which stays in the caches: beside shm that is no limit of memory.
+
+--idle spin takes a core on either side. Where cores are few or busy, compare with --idle sleep.
 
 --verify: contents are made of (seed, transfer, block), before each slice, and compared after it; neither is timed, and
 the run takes longer than --seconds.

@@ -91,6 +91,15 @@ pub(super) fn one_host() -> Vec<Step> {
                  --tokens 1024 --rounds 2 --json | tee /tmp/report; grep -q '\"verified\":true' /tmp/report; \
              done; grep -q '\"backend\":\"rdma\"' /tmp/report",
         ),
+        // Each block is compared where it landed, and perftest runs in turn with ours on the same device.
+        Step::new(
+            "the bench beside perftest",
+            180,
+            "set -e; small='--backend rdma --seconds 0.5 --verify --against perftest --json'; \
+             \"$PROGRAM\" bench write --blocks 32 --block-bytes 16K --pool 8M $small | tee /tmp/report; \
+             \"$PROGRAM\" bench count $small | tee -a /tmp/report; \
+             test $(grep -c '\"errors\":0,.*\"limit\":\"perftest\".*\"verified\":[1-9]' /tmp/report) = 2",
+        ),
         // Without the right to lock more than it may, a process is told what to raise.
         Step::new(
             "too little memory may be locked",
