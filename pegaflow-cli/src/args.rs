@@ -43,12 +43,12 @@ Examples:
   pegaflow demo --config pegaflow.toml              the nodes of a config file; those that run already (see
                                                     `pegaflow node`) are used, the others are started
 
-What it does: the layers' K and V lie in pages, the block ids scattered at random on both sides. Each round uses fresh
+What it does: the layers' K and V (of DeepSeek-V3: one latent) lie in pages, the block ids scattered at random on both sides. Each round uses fresh
 lists and fresh contents: the prefill process writes the blocks layer by layer, each layer followed by one count; the
 decode process verifies every block where it landed. In turn with that, one thread copies lists of the same size
 between the same mappings with plain memcpy: the limit that the result is compared with.
 
-GB/s are 10^9 bytes a second. JSON keys: backend model layers kv_heads head_dim dtype tokens block_tokens blocks
+GB/s are 10^9 bytes a second. JSON keys: backend model layers planes kv_heads head_dim dtype tokens block_tokens blocks
 block_bytes bytes rounds seed verified verified_blocks gb_per_s limit limit_gb_per_s share_of_limit share_low share_high
 first_layer_us last_layer_us layer_p50_us layer_p99_us prefill_cpu_seconds decode_cpu_seconds; `limit` and what
 belongs to it are null where the backend does not map the peer's memory.";
@@ -56,16 +56,19 @@ belongs to it are null where the backend does not map the peer's memory.";
 #[derive(Debug, Args)]
 #[command(after_long_help = DEMO_HELP)]
 pub(crate) struct DemoArgs {
-    /// Whose KV cache: a model's published shape, or `custom` with the four options below.
+    /// Whose KV cache: a model's published shape, or `custom` with the options below.
     #[arg(long, value_enum, default_value = "llama-3.1-8b")]
     pub(crate) model: ModelName,
     /// Layers of a custom model.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) layers: Option<u32>,
-    /// KV heads of a custom model.
+    /// Planes of a layer of a custom model: 2 for K and V, which is the default, or 1 for one latent (MLA).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=2))]
+    pub(crate) planes: Option<u32>,
+    /// KV heads of a custom model; 1 for MLA.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) kv_heads: Option<u32>,
-    /// Elements of one head of a custom model.
+    /// Elements of one head of a custom model; for MLA of the latent and its rope key together.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8192))]
     pub(crate) head_dim: Option<u32>,
     /// Element type of the cache of a custom model.
@@ -189,7 +192,10 @@ pub(crate) enum ModelName {
     /// 64 layers, 8 KV heads of 128, bf16.
     #[value(name = "qwen3-32b")]
     Qwen3_32b,
-    /// Whatever --layers, --kv-heads, --head-dim and --dtype say.
+    /// 61 layers of one latent, 512 and a rope key of 64, bf16 (MLA).
+    #[value(name = "deepseek-v3")]
+    DeepseekV3,
+    /// Whatever --layers, --kv-heads, --head-dim and --dtype say, and --planes.
     Custom,
 }
 

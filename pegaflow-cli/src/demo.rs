@@ -69,7 +69,8 @@ impl Job {
 
     /// Bytes of the prompt's KV cache, whole blocks.
     pub(crate) fn bytes(&self) -> u64 {
-        u64::from(self.blocks()) * self.block_bytes() * 2 * u64::from(self.model.layers)
+        let planes = u64::from(self.model.planes) * u64::from(self.model.layers);
+        u64::from(self.blocks()) * self.block_bytes() * planes
     }
 
     /// The steps of a round: ours and the plain copy, in turn first.
@@ -126,9 +127,9 @@ pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} layers  {elapsed}")?);
     let (prefilled, decoded) = figures(&job, &nodes.results(&job.decode, &bar)?)?;
     if let Some(wrong) = &decoded.wrong {
-        let half = if wrong.half == 0 { "K" } else { "V" };
+        let plane = job.model.plane_name(wrong.plane);
         crate::tell(&format!(
-            "error: wrong byte: layer {}, {half}, block {} (page {} at decode), byte {}: expected {:#04x}, got {:#04x} \
+            "error: wrong byte: layer {}, {plane}, block {} (page {} at decode), byte {}: expected {:#04x}, got {:#04x} \
              (round {})",
             wrong.layer, wrong.block, wrong.page, wrong.byte, wrong.expected, wrong.got, wrong.round
         ));
@@ -184,10 +185,14 @@ fn check(job: &Job, config: &Config) -> Result<(), Failure> {
 }
 
 fn introduce(job: &Job, config: &Config) {
-    let Model { name, layers, kv_heads, head_dim, dtype, .. } = &job.model;
-    println!("{name}: {layers} layers, {kv_heads} KV heads of {head_dim} {dtype}");
+    println!("{}: {}", job.model.name, job.model.shape());
+    let planes = if job.model.planes == 1 {
+        "the latent of a block in one layer: "
+    } else {
+        "K and V of a block in one layer: 2 x "
+    };
     println!(
-        "{} tokens = {} blocks of {} tokens; K and V of a block in one layer: 2 x {}",
+        "{} tokens = {} blocks of {} tokens; {planes}{}",
         job.tokens,
         job.blocks(),
         job.block_tokens,

@@ -3,6 +3,8 @@
 
 #[path = "command_line/bench.rs"]
 mod bench;
+#[path = "command_line/demo.rs"]
+mod demo;
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Bytes made from (seed, round, layer, k|v, block), and their checksum.
+//! Bytes made from (seed, round, layer, plane, block), and their checksum.
 
 use twox_hash::XxHash3_64;
 
@@ -8,8 +8,8 @@ pub(crate) struct Which {
     pub(crate) seed: u64,
     pub(crate) round: u32,
     pub(crate) layer: u32,
-    /// 0 for K, 1 for V.
-    pub(crate) half: u32,
+    /// 0 for K, 1 for V; MLA has 0 only.
+    pub(crate) plane: u32,
     /// Position in the prompt, not the page it lies in.
     pub(crate) block: u32,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Which {
 impl Which {
     /// Fills `to` with this block's bytes: no two blocks, rounds or seeds have the same.
     pub(crate) fn fill(self, to: &mut [u8]) {
-        let place = u64::from(self.layer) << 33 | u64::from(self.half) << 32 | u64::from(self.block);
+        let place = u64::from(self.layer) << 33 | u64::from(self.plane) << 32 | u64::from(self.block);
         let mut state = mix(self.seed ^ mix(place ^ mix(u64::from(self.round) + 1)));
         for chunk in to.chunks_mut(8) {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -44,13 +44,13 @@ mod tests {
 
     #[test]
     fn every_coordinate_changes_the_bytes() {
-        let base = Which { seed: 1, round: 0, layer: 0, half: 0, block: 0 };
+        let base = Which { seed: 1, round: 0, layer: 0, plane: 0, block: 0 };
         let others = [
             base,
             Which { seed: 2, ..base },
             Which { round: 1, ..base },
             Which { layer: 1, ..base },
-            Which { half: 1, ..base },
+            Which { plane: 1, ..base },
             Which { block: 1, ..base },
         ];
         let sums: std::collections::HashSet<u64> = others

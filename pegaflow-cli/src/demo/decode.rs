@@ -40,7 +40,7 @@ pub(crate) struct Decoded {
 pub(crate) struct Wrong {
     pub(crate) round: u32,
     pub(crate) layer: u32,
-    pub(crate) half: u32,
+    pub(crate) plane: u32,
     pub(crate) block: u32,
     pub(crate) page: u32,
     /// First byte that differs, within the block.
@@ -143,10 +143,10 @@ fn verify(job: &Job, pool: &Pool, round: u32, pages: &[u32], counts: bool, done:
             done.verified_blocks += u64::from(counts);
         } else if done.wrong.is_none() {
             let byte = got.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(0);
-            let Which { layer, half, block, .. } = which;
+            let Which { layer, plane, block, .. } = which;
             let page = pages[block as usize];
             done.wrong =
-                Some(Wrong { round, layer, half, block, page, byte, expected: expected[byte], got: got[byte] });
+                Some(Wrong { round, layer, plane, block, page, byte, expected: expected[byte], got: got[byte] });
         }
         Ok(())
     };

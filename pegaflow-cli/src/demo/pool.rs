@@ -1,4 +1,4 @@
-//! One side's KV cache: a region per layer, K before V, pages of one block.
+//! One side's KV cache: a region per layer, its planes one behind the other (K before V), pages of one block.
 
 use pegaflow::{MemoryError, Piece, Plane, Region, Session, Table, Window};
 
@@ -15,11 +15,13 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(session: &Session, job: &Job) -> Result<Self, crate::Failure> {
         let (pages, block_bytes) = (job.pool_blocks(), job.block_bytes());
-        let half = u64::from(pages) * block_bytes;
-        let regions =
-            (0..job.model.layers).map(|_| session.allocate(2 * half)).collect::<Result<Vec<_>, MemoryError>>()?;
-        let plane = |number: u32| Plane { window: number / 2, offset: u64::from(number % 2) * half };
-        let planes = (0..2 * job.model.layers).map(plane).collect();
+        let (plane_bytes, in_layer) = (u64::from(pages) * block_bytes, job.model.planes);
+        let regions = (0..job.model.layers)
+            .map(|_| session.allocate(u64::from(in_layer) * plane_bytes))
+            .collect::<Result<Vec<_>, MemoryError>>()?;
+        let plane =
+            |number: u32| Plane { window: number / in_layer, offset: u64::from(number % in_layer) * plane_bytes };
+        let planes = (0..in_layer * job.model.layers).map(plane).collect();
         let piece = [Piece::whole(u32::try_from(block_bytes)?)];
         Ok(Self { regions, planes, pages, block_bytes, piece })
     }
@@ -29,7 +31,7 @@ impl Pool {
         self.regions.iter().map(Window::whole).collect()
     }
 
-    /// The table, two planes a layer; the other side's looks the same.
+    /// The table, every layer's planes; the other side's looks the same.
     pub(crate) fn shape(&self) -> pegaflow::Shape<'_> {
         pegaflow::Shape::Paged(Table::plain(&self.planes, self.pages, self.block_bytes), &self.piece)
     }
@@ -38,8 +40,8 @@ impl Pool {
         &self.regions[layer as usize]
     }
 
-    pub(crate) fn offset(&self, half: u32, page: u32) -> u64 {
-        (u64::from(half) * u64::from(self.pages) + u64::from(page)) * self.block_bytes
+    pub(crate) fn offset(&self, plane: u32, page: u32) -> u64 {
+        (u64::from(plane) * u64::from(self.pages) + u64::from(page)) * self.block_bytes
     }
 
     pub(crate) fn pages(&self) -> u32 {
@@ -56,10 +58,10 @@ impl Pool {
     ) -> Result<(), crate::Failure> {
         let mut buffer = vec![0; usize::try_from(self.block_bytes)?];
         for layer in 0..job.model.layers {
-            for half in 0..2 {
+            for plane in 0..job.model.planes {
                 for (block, &page) in (0..).zip(pages) {
-                    let which = Which { seed: job.seed, round, layer, half, block };
-                    each(which, self.region(layer), self.offset(half, page), &mut buffer)?;
+                    let which = Which { seed: job.seed, round, layer, plane, block };
+                    each(which, self.region(layer), self.offset(plane, page), &mut buffer)?;
                 }
             }
         }

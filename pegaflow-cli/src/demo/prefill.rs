@@ -92,7 +92,8 @@ fn write(
     let deadline = start + PATIENCE;
     let all = line.ended + u64::from(job.model.layers);
     for (layer, &counter) in (0..job.model.layers).zip(counters) {
-        let (planes, then) = (2 * layer..2 * layer + 2, Then::Count(CounterId::from_bits(counter)));
+        let (in_layer, then) = (job.model.planes, Then::Count(CounterId::from_bits(counter)));
+        let planes = in_layer * layer..in_layer * (layer + 1);
         let batch = Batch { plan, planes, here, there, then, deadline, tag: u64::from(layer) };
         loop {
             match line.port.submit(line.channel, &batch)? {
@@ -114,9 +115,9 @@ fn copy(job: &Job, pool: &Pool, remote: &Remote, here: &[u32], there: &[u32]) ->
     let mut sides = Vec::new();
     for layer in 0..job.model.layers {
         let to = remote.mapped(layer).ok_or("the peer's memory is not mapped")?;
-        for half in 0..2 {
-            let half = usize::try_from(pool.offset(half, 0))?;
-            sides.push(Sides { from: pool.region(layer).as_ptr().wrapping_add(half), to: to.wrapping_add(half) });
+        for plane in 0..job.model.planes {
+            let plane = usize::try_from(pool.offset(plane, 0))?;
+            sides.push(Sides { from: pool.region(layer).as_ptr().wrapping_add(plane), to: to.wrapping_add(plane) });
         }
     }
     Ok(limit::copy(pool, remote, &sides, usize::try_from(job.block_bytes())?, here, there))

@@ -13,13 +13,17 @@ use super::{Job, decode::Decoded, prefill::Prefilled};
 pub(crate) struct Report {
     backend: String,
     model: String,
+    #[serde(skip)]
+    shape: String,
     layers: u32,
+    /// Planes of a layer: 2, K and V; or 1, MLA's latent.
+    planes: u32,
     kv_heads: u32,
     head_dim: u32,
     dtype: String,
     tokens: u32,
     block_tokens: u32,
-    /// Blocks of one round, K and V of every layer.
+    /// Blocks of one round, in every plane of every layer.
     blocks: u64,
     block_bytes: u64,
     /// Bytes of one round.
@@ -56,13 +60,15 @@ impl Report {
         Self {
             backend: backend.to_owned(),
             model: job.model.name.clone(),
+            shape: job.model.shape(),
             layers: job.model.layers,
+            planes: job.model.planes,
             kv_heads: job.model.kv_heads,
             head_dim: job.model.head_dim,
             dtype: job.model.dtype.clone(),
             tokens: job.tokens,
             block_tokens: job.block_tokens,
-            blocks: u64::from(job.blocks()) * 2 * u64::from(job.model.layers),
+            blocks: u64::from(job.blocks()) * u64::from(job.model.planes) * u64::from(job.model.layers),
             block_bytes: job.block_bytes(),
             bytes,
             rounds: job.rounds,
@@ -90,6 +96,7 @@ impl Report {
         let mut row = |what: &str, value: String, remark: String| {
             table.add_row(vec![what.to_owned(), value, remark]);
         };
+        row("model", self.model.clone(), self.shape.clone());
         row("moved", human(self.bytes), format!("a round, {} rounds", self.rounds));
         row("blocks", self.blocks.to_string(), format!("of {}, scattered on both sides", human(self.block_bytes)));
         row("verified", self.verified_blocks.to_string(), "blocks, each where it landed".to_owned());
