@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pegaflow::config::{BackendName, HostPort, Listen};
@@ -40,6 +40,8 @@ Examples:
   pegaflow demo                                     Llama-3.1-8B, 2048 tokens, over shared memory
   pegaflow demo --tokens 8192 --json                a longer prompt, one JSON object on standard output
   pegaflow demo --model custom --layers 4 --kv-heads 2 --head-dim 64 --dtype fp16
+  pegaflow demo --model deepseek-v3 --layer-time 2ms
+                                                    what part of the transfer hides behind 2 ms of compute a layer
   pegaflow demo --config pegaflow.toml              the nodes of a config file; those that run already (see
                                                     `pegaflow node`) are used, the others are started
 
@@ -48,10 +50,18 @@ lists and fresh contents: the prefill process writes the blocks layer by layer, 
 decode process verifies every block where it landed. In turn with that, one thread copies lists of the same size
 between the same mappings with plain memcpy: the limit that the result is compared with.
 
+With --layer-time each round also writes the prompt behind compute: a clock stands for the GPU, layer n is ready n times
+that long after the begin and is written then, while the layers after it are computed; the thread polls meanwhile.
+hidden_share = 1 - (total - compute) / alone: `total` from the begin to the last layer's end, `compute` layers times
+--layer-time, `alone` what the same transfer took without compute in the same round. 1 is all of it, 0 nothing; less says
+that they were in each other's way. It is a median over the rounds, hidden_low and hidden_high are its interval.
+
 GB/s are 10^9 bytes a second. JSON keys: backend model layers planes kv_heads head_dim dtype tokens block_tokens blocks
 block_bytes bytes rounds seed verified verified_blocks gb_per_s limit limit_gb_per_s share_of_limit share_low share_high
-first_layer_us last_layer_us layer_p50_us layer_p99_us prefill_cpu_seconds decode_cpu_seconds; `limit` and what
-belongs to it are null where the backend does not map the peer's memory.";
+layer_time_us hidden_share hidden_low hidden_high first_layer_us last_layer_us layer_p50_us layer_p99_us prefill_cpu_seconds decode_cpu_seconds; `limit` and what
+belongs to it are null where the backend does not map the peer's memory; `hidden_share` and what belongs to it without
+--layer-time. layer_p50_us and layer_p99_us are over all transfers, behind compute or not; all other figures are of those
+without.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = DEMO_HELP)]
@@ -92,6 +102,9 @@ pub(crate) struct DemoArgs {
     /// Config file with a node of role `prefill`, one of role `decode`, and a channel of class `kv` between them.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Pretend that a layer's compute takes this long (500us, 2ms; 1us to 10s), and say what part of the transfer it hides.
+    #[arg(long, value_name = "DURATION", value_parser = layer_time)]
+    pub(crate) layer_time: Option<Duration>,
     /// One JSON object on standard output instead of the table; no progress bar.
     #[arg(long)]
     pub(crate) json: bool,
@@ -222,6 +235,13 @@ fn host_port(text: &str) -> Result<HostPort, String> {
 
 fn listen(text: &str) -> Result<Listen, String> {
     text.parse::<Listen>().map_err(|error| error.to_string())
+}
+
+/// A time that a layer of some model takes on some GPU; both sides wait for the next layer longer than the longest.
+fn layer_time(text: &str) -> Result<Duration, String> {
+    let time = crate::duration::parse(text)?;
+    let range = Duration::from_micros(1)..=Duration::from_secs(10);
+    range.contains(&time).then_some(time).ok_or_else(|| "expected 1us to 10s".to_owned())
 }
 
 pub(crate) fn pair(text: &str) -> Result<(u32, u32), String> {

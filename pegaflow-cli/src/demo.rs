@@ -8,11 +8,12 @@ pub(crate) mod decode;
 mod limit;
 mod line;
 mod model;
+mod phase;
 mod pool;
 pub(crate) mod prefill;
 mod report;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pegaflow::{
@@ -22,7 +23,7 @@ use pegaflow::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::report::human;
-use self::{decode::Decoded, model::Model, prefill::Prefilled, report::Report};
+use self::{decode::Decoded, model::Model, phase::Phase, prefill::Prefilled, report::Report};
 use crate::{
     Failure,
     args::DemoArgs,
@@ -43,13 +44,8 @@ pub(crate) struct Job {
     pub(crate) prefill: String,
     pub(crate) decode: String,
     pub(crate) corrupt: Option<(u32, u32)>,
-}
-
-/// One step of a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Phase {
-    /// The plain copy, not the transfer.
-    pub(crate) copy: bool,
+    /// What a layer's pretended compute takes.
+    pub(crate) layer_time: Option<Duration>,
 }
 
 impl Job {
@@ -73,14 +69,14 @@ impl Job {
         u64::from(self.blocks()) * self.block_bytes() * planes
     }
 
-    /// The steps of a round: ours and the plain copy, in turn first.
+    /// The steps of a round.
     pub(crate) fn phases(&self, round: u32, copies: bool) -> Vec<Phase> {
-        let (ours, copy) = (Phase { copy: false }, Phase { copy: true });
-        match (copies, round.is_multiple_of(2)) {
-            (false, _) => vec![ours],
-            (true, true) => vec![ours, copy],
-            (true, false) => vec![copy, ours],
-        }
+        Phase::of_round(round, copies, self.layer_time.is_some())
+    }
+
+    /// How often the prompt is transferred, over all rounds: alone, and behind compute.
+    pub(crate) fn transfers(&self) -> u64 {
+        u64::from(self.rounds) * if self.layer_time.is_some() { 2 } else { 1 }
     }
 }
 
@@ -115,6 +111,7 @@ pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure
         prefill,
         decode,
         corrupt: arguments.corrupt,
+        layer_time: arguments.layer_time,
     };
     check(&job, &config)?;
     if !arguments.json {
@@ -122,7 +119,7 @@ pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure
     }
     let how = How { file: &file, backend: arguments.backend, verbose, quiet: arguments.json, running: None };
     let nodes = Nodes::start(&nodes::Job::Demo(job.clone()), [&job.decode, &job.prefill], &config, &how)?;
-    let layers = u64::from(job.rounds) * u64::from(job.model.layers);
+    let layers = job.transfers() * u64::from(job.model.layers);
     let bar = if arguments.json { ProgressBar::hidden() } else { ProgressBar::new(layers) };
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} layers  {elapsed}")?);
     let (prefilled, decoded) = figures(&job, &nodes.results(&job.decode, &bar)?)?;
@@ -136,7 +133,7 @@ pub(crate) fn run(arguments: &DemoArgs, verbose: u8) -> Result<ExitCode, Failure
         return Ok(ExitCode::from(1));
     }
     let prefilled = prefilled.ok_or("the prefill node gave no figures")?;
-    let expected = job.bytes() * u64::from(job.rounds);
+    let expected = job.bytes() * job.transfers();
     if prefilled.bytes != expected {
         return Err(format!("the recorder counted {} bytes, the work was {expected}", prefilled.bytes).into());
     }

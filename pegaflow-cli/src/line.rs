@@ -87,6 +87,16 @@ impl<W: Word> Line<W> {
         self.take(&events[..count])
     }
 
+    /// Moves on until `until` has come, whatever happens before.
+    pub(crate) fn pass(&mut self, until: Instant) -> Result<(), Failure> {
+        let mut events = [Event::NONE; 64];
+        while Instant::now() < until {
+            let count = self.waiter.wait(&mut self.port, &mut events, until);
+            self.take(&events[..count])?;
+        }
+        Ok(())
+    }
+
     /// Moves on without waiting.
     pub(crate) fn poll(&mut self) -> Result<(), Failure> {
         let mut events = [Event::NONE; 64];

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod config;
 mod demo;
+mod duration;
 mod line;
 mod node;
 mod nodes;

@@ -10,6 +10,7 @@ use super::{
     contents::{Which, checksum},
     keys,
     line::{Line, PATIENCE, Word, cpu_seconds},
+    phase::Phase,
     pool::Pool,
 };
 use crate::{
@@ -23,7 +24,7 @@ const POISON: u8 = 0xa5;
 /// What the decode side measured and found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Decoded {
-    /// From asking for the layers to the first one's count, in this side's clock; by round.
+    /// From asking for the layers to the first one's count, in this side's clock, without compute; by round.
     pub(crate) first_layer_us: Vec<f64>,
     /// To the last layer's count.
     pub(crate) last_layer_us: Vec<f64>,
@@ -31,7 +32,7 @@ pub(crate) struct Decoded {
     pub(crate) verified_blocks: u64,
     /// The first that was not.
     pub(crate) wrong: Option<Wrong>,
-    /// Processor time while waiting for the transfers.
+    /// Processor time while waiting for the transfers that are not behind compute.
     pub(crate) cpu_seconds: f64,
 }
 
@@ -69,6 +70,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
         cpu_seconds: 0.0,
     };
     let maps = session.node().capabilities().maps_peer_memory;
+    let mut transfers = 0;
     'rounds: for round in 0..job.rounds {
         let pages = super::scattered(pool.pages(), job.blocks(), &mut random)?;
         session.publish(keys::PAGES, serde_json::to_vec(&pages)?)?;
@@ -79,18 +81,23 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
                 buffer.fill(POISON);
                 Ok(region.write(offset, buffer)?)
             })?;
-            if phase.copy {
+            if phase == Phase::Copy {
                 line.say(&Word::Ready)?;
                 line.hear(&Word::Copied)?;
             } else {
                 let cpu = cpu_seconds();
-                await_layers(session, job, &mut line, &counters, round, &mut done)?;
-                done.cpu_seconds += cpu_seconds() - cpu;
+                let (first, last) = await_layers(session, job, &mut line, &counters, transfers)?;
+                transfers += 1;
+                if phase == Phase::Transfer {
+                    done.first_layer_us.push(first);
+                    done.last_layer_us.push(last);
+                    done.cpu_seconds += cpu_seconds() - cpu;
+                }
                 if let Some((layer, block)) = job.corrupt {
                     flip(&pool, layer, *pages.get(block as usize).ok_or("--corrupt names no block of the prompt")?)?;
                 }
             }
-            verify(job, &pool, round, &pages, !phase.copy, &mut done)?;
+            verify(job, &pool, round, &pages, phase != Phase::Copy, &mut done)?;
             if done.wrong.is_some() {
                 break 'rounds;
             }
@@ -103,35 +110,32 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Decoded, Failure> {
     Ok(done)
 }
 
-/// Asks for the layers, waits for each one's count, and notes when the first and the last came.
+/// Asks for the layers, of which `transfers` have come before, and waits for each one's count; gives when the first and
+/// the last came, in microseconds.
 fn await_layers(
     session: &Session,
     job: &Job,
     line: &mut Line,
     counters: &[Counter],
-    round: u32,
-    done: &mut Decoded,
-) -> Result<(), Failure> {
+    transfers: u64,
+) -> Result<(f64, f64), Failure> {
     let start = Instant::now();
     line.say(&Word::Ready)?;
-    let until = start + PATIENCE;
-    let expected = u64::from(round) + 1;
+    let (mut first, mut last) = (f64::NAN, f64::NAN);
     for (layer, counter) in (0..).zip(counters) {
-        while counter.value() < expected {
+        let until = Instant::now() + PATIENCE;
+        while counter.value() <= transfers {
             line.step(until)?;
         }
-        let now = start.elapsed().as_secs_f64() * 1e6;
+        last = start.elapsed().as_secs_f64() * 1e6;
         if layer == 0 {
-            done.first_layer_us.push(now);
+            first = last;
         }
-        if layer + 1 == job.model.layers {
-            done.last_layer_us.push(now);
-        }
-        let layers_done = u64::from(round) * u64::from(job.model.layers) + u64::from(layer) + 1;
+        let layers_done = transfers * u64::from(job.model.layers) + layer + 1;
         let progress = Progress { id: job.id.clone(), done: layers_done };
         session.publish(nodes::keys::PROGRESS, serde_json::to_vec(&progress)?)?;
     }
-    Ok(())
+    Ok((first, last))
 }
 
 fn verify(job: &Job, pool: &Pool, round: u32, pages: &[u32], counts: bool, done: &mut Decoded) -> Result<(), Failure> {

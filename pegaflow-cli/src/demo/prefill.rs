@@ -9,6 +9,7 @@ use super::{
     Job, keys,
     limit::{self, Sides},
     line::{Line, PATIENCE, Word, cpu_seconds},
+    phase::Phase,
     pool::Pool,
 };
 use crate::Failure;
@@ -18,12 +19,14 @@ use crate::Failure;
 pub(crate) struct Prefilled {
     /// Seconds from the first submit to the last end, by round.
     pub(crate) seconds: Vec<f64>,
+    /// Seconds from the begin of the first layer's compute to the last end, by round; empty without compute.
+    pub(crate) overlapped_seconds: Vec<f64>,
     /// Seconds of the plain copy, by round; empty where the peer's memory is not mapped.
     pub(crate) copy_seconds: Vec<f64>,
     /// From a layer's first move to its end.
     pub(crate) layer_p50_us: f64,
     pub(crate) layer_p99_us: f64,
-    /// Processor time during the transfers.
+    /// Processor time during the transfers that are not behind compute.
     pub(crate) cpu_seconds: f64,
     /// As the port's recorder counted them.
     pub(crate) bytes: u64,
@@ -42,6 +45,7 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
     let mut random = fastrand::Rng::with_seed(job.seed ^ 0x5eed);
     let mut done = Prefilled {
         seconds: Vec::new(),
+        overlapped_seconds: Vec::new(),
         copy_seconds: Vec::new(),
         layer_p50_us: 0.0,
         layer_p99_us: 0.0,
@@ -59,13 +63,22 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
         line.say(&Word::Filled)?;
         for phase in job.phases(round, remote.mapped(0).is_some()) {
             line.hear(&Word::Ready)?;
-            if phase.copy {
-                done.copy_seconds.push(copy(job, &pool, &remote, &here, &there)?.as_secs_f64());
-                line.say(&Word::Copied)?;
-            } else {
-                let cpu = cpu_seconds();
-                done.seconds.push(write(job, &mut line, &plan, &counters, &here, &there)?.as_secs_f64());
-                done.cpu_seconds += cpu_seconds() - cpu;
+            let lists = (&here[..], &there[..]);
+            match phase {
+                Phase::Copy => {
+                    done.copy_seconds.push(copy(job, &pool, &remote, lists)?.as_secs_f64());
+                    line.say(&Word::Copied)?;
+                }
+                Phase::Transfer => {
+                    let cpu = cpu_seconds();
+                    let time = write(job, &mut line, &plan, &counters, lists, None)?;
+                    done.seconds.push(time.as_secs_f64());
+                    done.cpu_seconds += cpu_seconds() - cpu;
+                }
+                Phase::Overlapped => {
+                    let time = write(job, &mut line, &plan, &counters, lists, job.layer_time)?;
+                    done.overlapped_seconds.push(time.as_secs_f64());
+                }
             }
         }
     }
@@ -79,19 +92,27 @@ pub(crate) fn run(session: &Session, job: &Job) -> Result<Prefilled, Failure> {
     Ok(done)
 }
 
-/// Writes every layer, each followed by one count; gives the time until the last has ended.
+/// Writes every layer, each followed by one count, and each once its compute of `layer_time` has ended; gives the time
+/// until the last has ended.
 fn write(
     job: &Job,
     line: &mut Line,
     plan: &Plan,
     counters: &[u32],
-    here: &[u32],
-    there: &[u32],
+    (here, there): (&[u32], &[u32]),
+    layer_time: Option<Duration>,
 ) -> Result<Duration, Failure> {
     let start = Instant::now();
-    let deadline = start + PATIENCE;
+    let mut deadline = start + PATIENCE;
     let all = line.ended + u64::from(job.model.layers);
     for (layer, &counter) in (0..job.model.layers).zip(counters) {
+        if let Some(time) = layer_time {
+            // An engine computes on a GPU, whose queue goes on by itself while this thread polls: a layer is ready when it
+            // is, however late the one before was noticed.
+            let ready = start + time * (layer + 1);
+            line.pass(ready)?;
+            deadline = ready + PATIENCE;
+        }
         let (in_layer, then) = (job.model.planes, Then::Count(CounterId::from_bits(counter)));
         let planes = in_layer * layer..in_layer * (layer + 1);
         let batch = Batch { plan, planes, here, there, then, deadline, tag: u64::from(layer) };
@@ -111,7 +132,7 @@ fn write(
 }
 
 /// Copies the same lists between the same mappings with one thread's memcpy.
-fn copy(job: &Job, pool: &Pool, remote: &Remote, here: &[u32], there: &[u32]) -> Result<Duration, Failure> {
+fn copy(job: &Job, pool: &Pool, remote: &Remote, (here, there): (&[u32], &[u32])) -> Result<Duration, Failure> {
     let mut sides = Vec::new();
     for layer in 0..job.model.layers {
         let to = remote.mapped(layer).ok_or("the peer's memory is not mapped")?;

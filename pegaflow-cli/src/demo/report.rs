@@ -39,6 +39,11 @@ pub(crate) struct Report {
     share_of_limit: Option<f64>,
     share_low: Option<f64>,
     share_high: Option<f64>,
+    layer_time_us: Option<f64>,
+    /// What part of the transfer was hidden behind compute: see [`hidden`]. Median over the rounds, and its interval.
+    hidden_share: Option<f64>,
+    hidden_low: Option<f64>,
+    hidden_high: Option<f64>,
     first_layer_us: f64,
     last_layer_us: f64,
     layer_p50_us: f64,
@@ -56,6 +61,16 @@ impl Report {
         let limit: Vec<f64> = prefilled.copy_seconds.iter().map(rate).collect();
         let ratios: Vec<f64> = ours.iter().zip(&limit).map(|(ours, limit)| ours / limit).collect();
         let share = stats::median_interval(&ratios);
+        let compute = job.layer_time.map(|time| time.as_secs_f64() * f64::from(job.model.layers));
+        let hidden: Vec<f64> = compute.map_or_else(Vec::new, |compute| {
+            prefilled
+                .overlapped_seconds
+                .iter()
+                .zip(&prefilled.seconds)
+                .map(|(&all, &alone)| hidden(all, compute, alone))
+                .collect()
+        });
+        let hidden = stats::median_interval(&hidden);
         let median = |values: &[f64]| stats::median(values).unwrap_or(f64::NAN);
         Self {
             backend: backend.to_owned(),
@@ -81,6 +96,10 @@ impl Report {
             share_of_limit: share.map(|share| share.median),
             share_low: share.map(|share| share.low),
             share_high: share.map(|share| share.high),
+            layer_time_us: job.layer_time.map(|time| time.as_secs_f64() * 1e6),
+            hidden_share: hidden.map(|share| share.median),
+            hidden_low: hidden.map(|share| share.low),
+            hidden_high: hidden.map(|share| share.high),
             first_layer_us: median(&decoded.first_layer_us),
             last_layer_us: median(&decoded.last_layer_us),
             layer_p50_us: prefilled.layer_p50_us,
@@ -97,7 +116,8 @@ impl Report {
             table.add_row(vec![what.to_owned(), value, remark]);
         };
         row("model", self.model.clone(), self.shape.clone());
-        row("moved", human(self.bytes), format!("a round, {} rounds", self.rounds));
+        let also = if self.layer_time_us.is_some() { ", alone and behind compute" } else { "" };
+        row("moved", human(self.bytes), format!("a round, {} rounds{also}", self.rounds));
         row("blocks", self.blocks.to_string(), format!("of {}, scattered on both sides", human(self.block_bytes)));
         row("verified", self.verified_blocks.to_string(), "blocks, each where it landed".to_owned());
         row("first layer", millis(self.first_layer_us), "from decode's word until its count was seen there".to_owned());
@@ -108,13 +128,15 @@ impl Report {
         match (self.limit, self.limit_gb_per_s, self.share_of_limit) {
             (Some(limit), Some(rate), Some(share)) => {
                 row("limit", format!("{rate:.2} GB/s"), format!("one thread's {limit}, same lists and mappings"));
-                let interval = match (self.share_low, self.share_high) {
-                    (Some(low), Some(high)) => format!("of the limit; {:.1} to {:.1} %", low * 100.0, high * 100.0),
-                    _ => "of the limit".to_owned(),
-                };
-                row("share", format!("{:.1} %", share * 100.0), interval);
+                let interval = interval(self.share_low, self.share_high);
+                row("share", format!("{:.1} %", share * 100.0), format!("of the limit{interval}"));
             }
             _ => row("limit", "-".to_owned(), "this backend does not map the peer's memory".to_owned()),
+        }
+        if let (Some(time), Some(share)) = (self.layer_time_us, self.hidden_share) {
+            let interval = interval(self.hidden_low, self.hidden_high);
+            let remark = format!("of the transfer, behind {} x {} of compute{interval}", self.layers, millis(time));
+            row("hidden", format!("{:.1} %", share * 100.0), remark);
         }
         row(
             "processor time",
@@ -125,6 +147,20 @@ impl Report {
             column.set_cell_alignment(CellAlignment::Right);
         }
         table.to_string()
+    }
+}
+
+/// The share of a transfer that compute hides, from seconds: `all` from the begin of the first layer's compute to the last
+/// layer's end, `compute` of all layers, `alone` what the same transfer takes without compute. 1: nothing was left to wait
+/// for when compute had ended. 0: as long as without overlap. Less: they were in each other's way.
+fn hidden(all: f64, compute: f64, alone: f64) -> f64 {
+    1.0 - (all - compute) / alone
+}
+
+fn interval(low: Option<f64>, high: Option<f64>) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) => format!("; {:.1} to {:.1} %", low * 100.0, high * 100.0),
+        _ => String::new(),
     }
 }
 
@@ -148,6 +184,14 @@ fn millis(micros: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_after_compute_is_not_hidden() {
+        // 4 s of compute, a transfer of 2 s.
+        for (all, share) in [(4.0, 1.0), (5.0, 0.5), (6.0, 0.0), (8.0, -1.0)] {
+            assert!((hidden(all, 4.0, 2.0) - share).abs() < 1e-9, "{all}");
+        }
+    }
 
     #[test]
     fn bytes_are_shown_in_the_unit_that_fits() {
