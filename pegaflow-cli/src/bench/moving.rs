@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use pegaflow::{Event, Outcome, State};
-use pegaflow_metrics::Histogram;
 
 use super::{end::End, job::Job};
 use crate::{Failure, line::PATIENCE};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use pegaflow::Session;
-use pegaflow_metrics::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use pegaflow::{Event, Outcome, Port, Submitted};
-use pegaflow_metrics::Histogram;
 
 use super::{
     contents,

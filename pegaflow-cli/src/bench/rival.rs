@@ -7,9 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
 use pegaflow::{Session, config::BackendName, rdma_rail};
 use pegaflow_bench::program::{self, Program};
-use pegaflow_metrics::Histogram;
 
 use super::{
     args::Rival,
