@@ -110,6 +110,9 @@ impl<W: Word> Line<W> {
             match *event {
                 Event::Ended { tag, outcome: Outcome::Done, .. } if tag == WORD_TAG => {}
                 Event::Ended { outcome: Outcome::Done, .. } => self.ended += 1,
+                Event::Ended { outcome: Outcome::Failed(cause), .. } => {
+                    return Err(format!("a transfer failed: {cause}").into());
+                }
                 Event::Ended { outcome, .. } => return Err(format!("a transfer ended {outcome:?}").into()),
                 Event::Message { slot, .. } => {
                     let word = serde_json::from_slice(self.port.message(slot)?);

@@ -154,10 +154,12 @@ impl Near<'_> {
         let most = if job.op.moves() { job.transfers_in_pool() } else { MOST_PINGS };
         let wanted = Duration::from_secs_f64(job.seconds / SLICES).clamp(SHORTEST, Duration::from_millis(100));
         let mut transfers = u64::from(job.depth).min(most);
-        loop {
+        // The first of all is slow, and tells nothing of the others.
+        self.slice(transfers)?;
+        while self.done.errors == 0 {
             let seconds = self.slice(transfers)?;
             let (wanted, least) = (wanted.as_secs_f64(), SHORTEST.as_secs_f64());
-            if seconds >= least || transfers == most || self.done.errors > 0 {
+            if seconds >= least || transfers == most {
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
@@ -173,6 +175,7 @@ impl Near<'_> {
             }
             transfers = (transfers * 2).min(most);
         }
+        Ok((transfers, 1))
     }
 
     /// One of ours; gives its seconds. Where a transfer did not end done, that is noted, and the other side is not asked
