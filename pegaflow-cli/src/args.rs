@@ -2,10 +2,18 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+};
 use pegaflow::config::{BackendName, HostPort, Listen};
 
-use crate::bench::args::BenchArgs;
+use crate::{
+    Failure,
+    bench::args::BenchArgs,
+    shell::{CompletionsArgs, ManArgs},
+};
 
 /// Moves LLM inference data between processes and hosts: KV cache, weights, activations.
 #[derive(Debug, Parser)]
@@ -18,8 +26,19 @@ pub(crate) struct Arguments {
     pub(crate) verbose: u8,
 }
 
-const EXIT: &str = "Exit status: 0 done; 1 it failed, or a byte was wrong (the reason is on standard error); \
-2 the command line is wrong.";
+const EXIT: &str = "\
+Exit status:
+  0    it is done
+  1    it failed, or a byte was wrong; the reason is on standard error
+  2    the command line is wrong
+  130  Ctrl-C (SIGINT) ended it, and what it had started
+  141  whoever read its output has left, as in `pegaflow config show | head -1`
+  143  SIGTERM ended it, and what it had started";
+
+/// A mistake in the command line that is seen only once it is parsed; exit status 2.
+pub(crate) fn misuse(text: &str) -> Failure {
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n")).into()
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -33,6 +52,10 @@ pub(crate) enum Command {
     Stats(StatsArgs),
     /// Check a config file, or show every value with where it came from.
     Config(ConfigArgs),
+    /// Print what makes a shell complete this program's commands and options.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command.
+    Man(ManArgs),
 }
 
 const DEMO_HELP: &str = "\
@@ -97,7 +120,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Transport; over the config's, or over the default (shm).
-    #[arg(long, value_parser = backend)]
+    #[arg(long, value_parser = backend())]
     pub(crate) backend: Option<BackendName>,
     /// Config file with a node of role `prefill`, one of role `decode`, and a channel of class `kv` between them.
     #[arg(long, value_name = "FILE")]
@@ -128,7 +151,7 @@ pub(crate) struct NodeArgs {
     #[arg(long)]
     pub(crate) name: String,
     /// Transport, over the config's.
-    #[arg(long, value_parser = backend)]
+    #[arg(long, value_parser = backend())]
     pub(crate) backend: Option<BackendName>,
     /// Serve this node's figures over HTTP, over the config's metrics.listen: a port of the loopback address, host:port, or
     /// "off".
@@ -185,7 +208,7 @@ pub(crate) enum ConfigCommand {
         /// Config file; without one, the defaults.
         file: Option<PathBuf>,
         /// Transport, over the config's.
-        #[arg(long, value_parser = backend)]
+        #[arg(long, value_parser = backend())]
         backend: Option<BackendName>,
         /// A JSON array of {key, value, origin}.
         #[arg(long)]
@@ -225,8 +248,10 @@ pub(crate) enum Dtype {
     Fp32,
 }
 
-pub(crate) fn backend(text: &str) -> Result<BackendName, String> {
-    text.parse::<BackendName>().map_err(|error| error.to_string())
+/// A backend's name; help and completions list them.
+pub(crate) fn backend() -> impl TypedValueParser<Value = BackendName> {
+    let names = BackendName::ALL.iter().map(|name| name.as_str());
+    PossibleValuesParser::new(names).try_map(|name| name.parse())
 }
 
 fn host_port(text: &str) -> Result<HostPort, String> {

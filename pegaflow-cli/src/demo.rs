@@ -26,7 +26,7 @@ pub(crate) use self::report::human;
 use self::{decode::Decoded, model::Model, phase::Phase, prefill::Prefilled, report::Report};
 use crate::{
     Failure,
-    args::DemoArgs,
+    args::{DemoArgs, misuse},
     line::PEER_CLOSED,
     nodes::{self, How, Nodes, Results},
 };
@@ -169,7 +169,9 @@ fn check(job: &Job, config: &Config) -> Result<(), Failure> {
         && (layer >= job.model.layers || block >= job.blocks())
     {
         let (layers, blocks) = (job.model.layers, job.blocks());
-        return Err(format!("--corrupt {layer},{block}: there are {layers} layers and {blocks} blocks").into());
+        return Err(misuse(&format!(
+            "--corrupt {layer},{block}: there are {layers} layers and {blocks} blocks, both counted from 0"
+        )));
     }
     let needed = 4 * job.bytes();
     if let Some(available) = nodes::memory_available()

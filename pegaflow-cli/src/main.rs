@@ -1,5 +1,9 @@
 //! `pegaflow`: the demo, a node that serves it, and the config.
 
+// First: its `println!` is the one of all that follow.
+#[macro_use]
+mod output;
+
 mod args;
 mod bench;
 mod config;
@@ -8,6 +12,7 @@ mod duration;
 mod line;
 mod node;
 mod nodes;
+mod shell;
 mod stats;
 
 use std::process::ExitCode;
@@ -25,8 +30,16 @@ fn main() -> ExitCode {
         Command::Node(node) => node::run(&node).map(|()| ExitCode::SUCCESS),
         Command::Stats(stats) => stats::run(&stats).map(|()| ExitCode::SUCCESS),
         Command::Config(config) => config::run(&config).map(|()| ExitCode::SUCCESS),
+        Command::Completions(completions) => {
+            shell::completions(&completions);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man(man) => shell::man(&man).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
+        if let Some(misuse) = error.downcast_ref::<clap::Error>() {
+            misuse.exit();
+        }
         tell(&format!("error: {error}"));
         ExitCode::from(1)
     })
@@ -48,6 +61,14 @@ fn start_tracing(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(ansi).init();
+    // As clap does for help and errors, and indicatif for progress bars. See no-color.org.
+    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let ansi = colour && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        // It would tell them on standard error, with a macro that panics where nobody reads it.
+        .log_internal_errors(false)
+        .init();
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pegaflow::{
     Session,
-    config::{Config, Role},
+    config::{Config, Origin, Role},
     rendezvous::RendezvousError,
 };
 
@@ -34,7 +34,12 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
         });
     }
     let role = config.node(&arguments.name)?.role;
+    for one in config.effective().iter().filter(|one| !matches!(one.origin, Origin::Default)) {
+        tracing::debug!(value = %one.value, origin = %one.origin, "{}", one.key);
+    }
     let session = Session::open(&config, &arguments.name)?;
+    let (name, backend) = (session.name(), config.backend);
+    tracing::info!(node = name, %role, %backend, listen = %session.board().local_addr(), "up");
     if !arguments.until_stdin_ends {
         println!(
             "node `{}` ({role}) is up at {} over {}; it serves demos and benches until it is ended (Ctrl-C)",
@@ -62,6 +67,7 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
                 continue;
             }
         };
+        tracing::info!(node = name, job = job.id(), "begins");
         let result = match &job {
             Job::Demo(job) => match role {
                 Role::Prefill => demo::prefill::run(&session, job).and_then(|done| Ok(serde_json::to_value(done)?)),
@@ -71,6 +77,7 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
             Job::Bench(job) => bench::serve(&session, job),
         };
         let said = Said { id: job.id().to_owned(), result: result.map_err(|error| error.to_string()) };
+        tracing::info!(node = name, job = %said.id, good = said.result.is_ok(), "ended");
         session.publish(keys::RESULT, serde_json::to_vec(&said)?)?;
     }
 }

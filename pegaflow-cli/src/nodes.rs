@@ -4,7 +4,9 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write,
     net::TcpListener,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -15,6 +17,7 @@ use pegaflow::{
     config::{BackendName, Config, HostPort},
     rendezvous::{RendezvousError, TcpBoard},
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use crate::{Failure, bench, demo};
@@ -81,7 +84,11 @@ pub(crate) type Results = BTreeMap<String, Result<serde_json::Value, String>>;
 /// The config that the nodes read.
 pub(crate) enum File {
     Given(PathBuf),
-    Own { path: PathBuf, _folder: tempfile::TempDir },
+    /// In memory, open as long as this is: however this process ends, nothing is left behind.
+    Own {
+        path: PathBuf,
+        _memory: fs::File,
+    },
 }
 
 impl File {
@@ -101,10 +108,11 @@ pub(crate) fn load(
     let (mut config, file) = match given {
         Some(path) => (Config::load(path)?, File::Given(path.to_owned())),
         None => {
-            let folder = tempfile::Builder::new().prefix("pegaflow-").tempdir()?;
-            let path = folder.path().join("own.toml");
-            fs::write(&path, own()?)?;
-            (Config::load(&path)?, File::Own { path, _folder: folder })
+            let mut memory = fs::File::from(memfd_create("pegaflow.toml", MemfdFlags::CLOEXEC)?);
+            memory.write_all(own()?.as_bytes())?;
+            // The nodes open it anew, so it is named by this process's number.
+            let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd()));
+            (Config::load(&path)?, File::Own { path, _memory: memory })
         }
     };
     if let Some(backend) = backend {
@@ -275,7 +283,9 @@ fn spawn(name: &str, how: &How<'_>) -> Result<Child, Failure> {
         command.args(["--backend", backend.as_str()]);
     }
     // Its errors are told on this process's standard error; its standard input ends with this process.
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?)
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    tracing::info!(node = name, process = child.id(), "a node is started");
+    Ok(child)
 }
 
 /// `MemAvailable` of proc(5), in bytes.

@@ -5,6 +5,12 @@
 mod bench;
 #[path = "command_line/demo.rs"]
 mod demo;
+#[path = "command_line/ends.rs"]
+mod ends;
+#[path = "command_line/shell.rs"]
+mod shell;
+#[path = "command_line/terminal.rs"]
+mod terminal;
 
 use std::{
     fs,
@@ -119,10 +125,10 @@ fn one_layer_one_block_one_token() {
 fn what_is_wrong_is_said_with_what_was_expected() {
     let cases: [(&[&str], i32, &str); 8] = [
         (&["demo", "--backend", "ucx"], 1, "not built yet"),
-        (&["demo", "--backend", "smh"], 2, "did you mean `shm`"),
+        (&["demo", "--backend", "smh"], 2, "[possible values: shm, rdma, ucx]"),
         (&["demo", "--model", "gpt-17"], 2, "llama-3.1-8b"),
-        (&["demo", "--model", "custom", "--layers", "2"], 1, "--kv-heads, --head-dim, --dtype"),
-        (&["demo", "--layers", "2"], 1, "--model custom only"),
+        (&["demo", "--model", "custom", "--layers", "2"], 2, "--kv-heads, --head-dim, --dtype"),
+        (&["demo", "--layers", "2"], 2, "--model custom only"),
         (&["demo", "--tokens", "0"], 2, "1..=1048576"),
         (&["demo", "--config", "/no/such/file.toml"], 1, "/no/such/file.toml"),
         (&["node", "--config", "/no/such/file.toml", "--name", "x"], 1, "/no/such/file.toml"),

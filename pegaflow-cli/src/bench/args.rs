@@ -105,7 +105,7 @@ wrong.";
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunArgs {
     /// Transport; over the config's, or over the default (shm).
-    #[arg(long, value_parser = crate::args::backend)]
+    #[arg(long, value_parser = crate::args::backend())]
     pub(crate) backend: Option<BackendName>,
     /// Bytes of a block, or of a message: 16K, 64KiB, 1M.
     #[arg(long, default_value = "16K", value_parser = size)]

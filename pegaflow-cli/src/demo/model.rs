@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Failure,
-    args::{DemoArgs, Dtype, ModelName},
+    args::{DemoArgs, Dtype, ModelName, misuse},
 };
 
 /// The shape of a KV cache: `[layer, plane, block, token, head, dim]`.
@@ -43,14 +43,15 @@ impl Model {
                     (arguments.layers, arguments.kv_heads, arguments.head_dim, arguments.dtype)
                 else {
                     let missing: Vec<_> = own.iter().filter(|(_, given)| !given).map(|(option, _)| *option).collect();
-                    return Err(format!("--model custom also needs {}", missing.join(", ")).into());
+                    return Err(misuse(&format!("--model custom also needs {}", missing.join(", "))));
                 };
                 return Ok(Self::new("custom", [layers, arguments.planes.unwrap_or(2), kv_heads, head_dim], dtype));
             }
         };
         let own = own.into_iter().chain([("--planes", arguments.planes.is_some())]);
         if let Some((option, _)) = own.into_iter().find(|(_, given)| *given) {
-            return Err(format!("{option} goes with --model custom only; the shape of {name} is published").into());
+            let text = format!("{option} goes with --model custom only; the shape of {name} is published");
+            return Err(misuse(&text));
         }
         Ok(Self::new(name, [layers, planes, kv_heads, head_dim], Dtype::Bf16))
     }
