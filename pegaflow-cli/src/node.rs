@@ -41,15 +41,16 @@ pub(crate) fn run(arguments: &NodeArgs) -> Result<(), Failure> {
     let (name, backend) = (session.name(), config.backend);
     tracing::info!(node = name, %role, %backend, listen = %session.board().local_addr(), "up");
     if !arguments.until_stdin_ends {
+        // At once: whoever reads the first line only may be gone then.
+        let figures = session.metrics_addr().map_or_else(String::new, |address| {
+            format!("\nits figures are at http://{address}/metrics, and by `pegaflow stats --at {address}`")
+        });
         println!(
-            "node `{}` ({role}) is up at {} over {}; it serves demos and benches until it is ended (Ctrl-C)",
+            "node `{}` ({role}) is up at {} over {}; it serves demos and benches until it is ended (Ctrl-C){figures}",
             session.name(),
             session.board().local_addr(),
             config.backend
         );
-        if let Some(address) = session.metrics_addr() {
-            println!("its figures are at http://{address}/metrics, and by `pegaflow stats --at {address}`");
-        }
     }
     let mut seen = None;
     loop {

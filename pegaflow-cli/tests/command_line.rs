@@ -9,6 +9,8 @@ mod demo;
 mod ends;
 #[path = "command_line/shell.rs"]
 mod shell;
+#[path = "command_line/stats.rs"]
+mod stats;
 #[path = "command_line/terminal.rs"]
 mod terminal;
 
