@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{
     Args, Parser, Subcommand, ValueEnum,
-    builder::{PossibleValuesParser, TypedValueParser},
+    builder::{PossibleValuesParser, StringValueParser, TypedValueParser},
     error::ErrorKind,
 };
 use pegaflow::config::{BackendName, HostPort, Listen};
@@ -37,7 +37,7 @@ Exit status:
 
 /// A mistake in the command line that is seen only once it is parsed; exit status 2.
 pub(crate) fn misuse(text: &str) -> Failure {
-    clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n")).into()
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{text}\n\nFor more information, try '--help'.\n")).into()
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,37 +87,37 @@ belongs to it are null where the backend does not map the peer's memory; `hidden
 without.";
 
 #[derive(Debug, Args)]
-#[command(after_long_help = DEMO_HELP)]
+#[command(after_long_help = DEMO_HELP, allow_negative_numbers = true)]
 pub(crate) struct DemoArgs {
     /// Whose KV cache: a model's published shape, or `custom` with the options below.
     #[arg(long, value_enum, default_value = "llama-3.1-8b")]
     pub(crate) model: ModelName,
     /// Layers of a custom model.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_parser = number(1..=1024_u32))]
     pub(crate) layers: Option<u32>,
     /// Planes of a layer of a custom model: 2 for K and V, which is the default, or 1 for one latent (MLA).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=2))]
+    #[arg(long, value_parser = number(1..=2_u32))]
     pub(crate) planes: Option<u32>,
     /// KV heads of a custom model; 1 for MLA.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_parser = number(1..=1024_u32))]
     pub(crate) kv_heads: Option<u32>,
     /// Elements of one head of a custom model; for MLA of the latent and its rope key together.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    #[arg(long, value_parser = number(1..=8192_u32))]
     pub(crate) head_dim: Option<u32>,
     /// Element type of the cache of a custom model.
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<Dtype>,
     /// Tokens of the prompt.
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    #[arg(long, default_value_t = 2048, value_parser = number(1..=1_048_576_u32))]
     pub(crate) tokens: u32,
     /// Tokens of one block (page).
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, default_value_t = 16, value_parser = number(1..=4096_u32))]
     pub(crate) block_tokens: u32,
     /// Rounds, each with fresh lists and contents; the figures are medians over them.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 5, value_parser = number(1..=1000_u32))]
     pub(crate) rounds: u32,
     /// Seed of contents and lists; the same seed does the same.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = number(0..=u64::MAX))]
     pub(crate) seed: u64,
     /// Transport; over the config's, or over the default (shm).
     #[arg(long, value_parser = backend())]
@@ -183,7 +183,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, requires = "config")]
     pub(crate) name: Option<String>,
     /// Ask again each so many seconds, and show what came in between.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = number(1..=86_400_u64))]
     pub(crate) watch: Option<u64>,
     /// JSON on standard output instead of the table.
     #[arg(long)]
@@ -260,6 +260,17 @@ fn host_port(text: &str) -> Result<HostPort, String> {
 
 fn listen(text: &str) -> Result<Listen, String> {
     text.parse::<Listen>().map_err(|error| error.to_string())
+}
+
+/// A whole number within a range, whose ends the error names.
+pub(crate) fn number<T>(range: RangeInclusive<T>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr + PartialOrd + Display + Clone + Send + Sync + 'static,
+{
+    StringValueParser::new().try_map(move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("expected a whole number, {} to {}", range.start(), range.end()))
+    })
 }
 
 /// A time that a layer of some model takes on some GPU; both sides wait for the next layer longer than the longest.

@@ -163,7 +163,8 @@ fn check(job: &Job, config: &Config) -> Result<(), Failure> {
         return Err(format!("{layers} layers with a counter each, class.kv.counters is {bound}: raise it").into());
     }
     if u32::try_from(job.block_bytes()).is_err() {
-        return Err(format!("a block of {}: expected less than 4 GiB", human(job.block_bytes())).into());
+        let block = human(job.block_bytes());
+        return Err(misuse(&format!("a block of {block}: expected less than 4 GiB: lower --block-tokens")));
     }
     if let Some((layer, block)) = job.corrupt
         && (layer >= job.model.layers || block >= job.blocks())

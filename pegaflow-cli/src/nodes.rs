@@ -187,6 +187,9 @@ impl Nodes {
                     println!("node `{name}` runs already at {}", config.node(name)?.listen);
                 }
             } else {
+                if matches!(how.file, File::Given(_)) && !how.quiet {
+                    println!("node `{name}` does not answer at {}: it is started here", config.node(name)?.listen);
+                }
                 nodes.started.0.push(spawn(name, how)?);
             }
         }

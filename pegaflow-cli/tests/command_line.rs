@@ -125,13 +125,19 @@ fn one_layer_one_block_one_token() {
 
 #[test]
 fn what_is_wrong_is_said_with_what_was_expected() {
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 14] = [
         (&["demo", "--backend", "ucx"], 1, "not built yet"),
         (&["demo", "--backend", "smh"], 2, "[possible values: shm, rdma, ucx]"),
         (&["demo", "--model", "gpt-17"], 2, "llama-3.1-8b"),
         (&["demo", "--model", "custom", "--layers", "2"], 2, "--kv-heads, --head-dim, --dtype"),
         (&["demo", "--layers", "2"], 2, "--model custom only"),
-        (&["demo", "--tokens", "0"], 2, "1..=1048576"),
+        (&["demo", "--tokens", "0"], 2, "expected a whole number, 1 to 1048576"),
+        (&["demo", "--tokens", "many"], 2, "expected a whole number, 1 to 1048576"),
+        (&["demo", "--seed", "-1"], 2, "expected a whole number, 0 to"),
+        (&["demo", "--layer-time", "5"], 2, "such as 500us or 2ms"),
+        (&["demo", "--layer-time", "11s"], 2, "expected 1us to 10s"),
+        (&["demo", "--planes", "1"], 2, "--model custom only"),
+        (&["demo", "--corrupt", "32,0"], 2, "there are 32 layers and 128 blocks, both counted from 0"),
         (&["demo", "--config", "/no/such/file.toml"], 1, "/no/such/file.toml"),
         (&["node", "--config", "/no/such/file.toml", "--name", "x"], 1, "/no/such/file.toml"),
     ];
