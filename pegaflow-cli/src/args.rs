@@ -68,10 +68,10 @@ Examples:
   pegaflow demo --config pegaflow.toml              the nodes of a config file; those that run already (see
                                                     `pegaflow node`) are used, the others are started
 
-What it does: the layers' K and V (of DeepSeek-V3: one latent) lie in pages, the block ids scattered at random on both sides. Each round uses fresh
-lists and fresh contents: the prefill process writes the blocks layer by layer, each layer followed by one count; the
-decode process verifies every block where it landed. In turn with that, one thread copies lists of the same size
-between the same mappings with plain memcpy: the limit that the result is compared with.
+What it does: the layers' K and V (or the one latent of MLA) lie in pages, the block ids scattered at random on both
+sides. Each round uses fresh lists and fresh contents: the prefill process writes the blocks layer by layer, each layer
+followed by one count; the decode process verifies every block where it landed. In turn with that, one thread copies
+lists of the same size between the same mappings with plain memcpy: the limit that the result is compared with.
 
 With --layer-time each round also writes the prompt behind compute: a clock stands for the GPU, layer n is ready n times
 that long after the begin and is written then, while the layers after it are computed; the thread polls meanwhile.
@@ -81,10 +81,10 @@ that they were in each other's way. It is a median over the rounds, hidden_low a
 
 GB/s are 10^9 bytes a second. JSON keys: backend model layers planes kv_heads head_dim dtype tokens block_tokens blocks
 block_bytes bytes rounds seed verified verified_blocks gb_per_s limit limit_gb_per_s share_of_limit share_low share_high
-layer_time_us hidden_share hidden_low hidden_high first_layer_us last_layer_us layer_p50_us layer_p99_us prefill_cpu_seconds decode_cpu_seconds; `limit` and what
-belongs to it are null where the backend does not map the peer's memory; `hidden_share` and what belongs to it without
---layer-time. layer_p50_us and layer_p99_us are over all transfers, behind compute or not; all other figures are of those
-without.";
+layer_time_us hidden_share hidden_low hidden_high first_layer_us last_layer_us layer_p50_us layer_p99_us
+prefill_cpu_seconds decode_cpu_seconds; `limit` and what belongs to it are null where the backend does not map the peer's
+memory, `layer_time_us` and hidden_* without --layer-time. layer_p50_us and layer_p99_us are over all transfers, behind
+compute or not; all other figures are of those without.";
 
 #[derive(Debug, Args)]
 #[command(after_long_help = DEMO_HELP, allow_negative_numbers = true)]
