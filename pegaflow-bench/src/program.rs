@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::sys::child::end_with_starter;
+
 /// How long a server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How often is looked.
@@ -45,7 +47,7 @@ pub fn listens(port: u16) -> bool {
     })
 }
 
-/// A process that does not outlive this one's interest.
+/// A process that does not outlive this one's interest, nor the thread that started it.
 #[derive(Debug)]
 pub struct Program {
     name: String,
@@ -60,6 +62,7 @@ impl Program {
     /// It can't be started.
     pub fn start(mut command: Command) -> io::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
+        end_with_starter(&mut command);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Ok(Self { child: child.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?, name })
     }
@@ -188,6 +191,35 @@ mod tests {
         let error = Program::start(command).unwrap().output(Duration::from_secs(20)).unwrap_err().to_string();
         assert!(error.contains("sh: exit status: 3") && error.contains("no such device"), "{error}");
         assert!(is_installed("sh") && !is_installed("no-such-program"));
+    }
+
+    /// This process starts itself anew, and that one a program, and then ends without a word to it.
+    #[test]
+    fn a_program_ends_with_its_starter() {
+        const STARTER: &str = "PEGAFLOW_TEST_STARTER";
+        if env::var_os(STARTER).is_some() {
+            let mut sleep = Command::new("sleep");
+            sleep.arg("600");
+            let program = Program::start(sleep).unwrap();
+            println!("program {}", program.child.id());
+            // No drop is run.
+            std::process::abort();
+        }
+        let test = "program::tests::a_program_ends_with_its_starter";
+        let mut starter = Command::new(env::current_exe().unwrap());
+        let said = starter.args(["--exact", test, "--nocapture"]).env(STARTER, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let (_, number) = said.split_once("program ").unwrap_or_else(|| panic!("no program was started: {said}"));
+        let number: u32 = number.split_whitespace().next().unwrap().parse().unwrap();
+        // Gone, or dead and nobody's.
+        let runs = || {
+            let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        };
+        assert!(
+            (0..600).any(|_| !runs() || (thread::sleep(Duration::from_millis(50)), false).1),
+            "{number} still runs"
+        );
     }
 
     #[test]

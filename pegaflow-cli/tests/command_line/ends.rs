@@ -41,8 +41,12 @@ fn running() -> BTreeMap<u32, u32> {
 
 /// A demo that takes minutes, with `folder` for what is temporary.
 fn long(folder: &Path) -> Command {
+    in_folder(folder, &[&SMALL[..], &["--layer-time", "10s"]].concat())
+}
+
+fn in_folder(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pegaflow"));
-    command.args(SMALL).args(["--layer-time", "10s"]).env("TMPDIR", folder);
+    command.args(arguments).env("TMPDIR", folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -64,9 +68,13 @@ fn signal(process: &Child, signal: Signal) {
 /// SIGKILL too: what ends the nodes is the end of this process, however it comes.
 #[test]
 fn a_signal_ends_the_nodes_too_and_leaves_nothing_behind() {
-    for (ended_by, number) in [(Signal::INT, 2), (Signal::TERM, 15), (Signal::KILL, 9)] {
+    let demo = [&SMALL[..], &["--layer-time", "10s"]].concat();
+    let bench = ["bench", "write", "--block-bytes", "4K", "--blocks", "16", "--idle", "sleep", "--seconds", "600"];
+    for (ended_by, number, arguments) in
+        [(Signal::INT, 2, &demo[..]), (Signal::TERM, 15, &demo), (Signal::KILL, 9, &demo), (Signal::INT, 2, &bench)]
+    {
         let folder = tempfile::tempdir().unwrap();
-        let mut demo = long(folder.path()).spawn().unwrap();
+        let mut demo = in_folder(folder.path(), arguments).spawn().unwrap();
         let nodes = nodes(&demo);
         // To this process alone, not to its group as a terminal would.
         signal(&demo, ended_by);
