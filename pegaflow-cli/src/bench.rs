@@ -4,6 +4,7 @@
 //! measures, `far.rs` the other; `moving.rs` and `ping.rs` are what is timed, `rival.rs` what it is compared with.
 
 pub(crate) mod args;
+mod cells;
 mod compare;
 mod contents;
 mod end;
@@ -12,9 +13,11 @@ mod job;
 mod moving;
 mod near;
 mod ping;
+mod plot;
 mod pool;
 mod raw;
 mod report;
+mod results;
 mod rival;
 mod run;
 mod sweep;
@@ -38,6 +41,7 @@ pub(crate) fn run(arguments: &BenchArgs, verbose: u8) -> Result<ExitCode, Failur
         BenchCommand::Message(one) => show(Op::Message, one, verbose),
         BenchCommand::Sweep(sweep) => sweep::run(sweep, verbose),
         BenchCommand::Compare(compare) => compare::run(compare),
+        BenchCommand::Plot(plot) => plot::run(plot),
     }
 }
 

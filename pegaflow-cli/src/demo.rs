@@ -11,7 +11,7 @@ mod model;
 mod phase;
 mod pool;
 pub(crate) mod prefill;
-mod report;
+pub(crate) mod report;
 
 use std::{process::ExitCode, time::Duration};
 

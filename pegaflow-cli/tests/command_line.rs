@@ -7,6 +7,8 @@ mod bench;
 mod demo;
 #[path = "command_line/ends.rs"]
 mod ends;
+#[path = "command_line/results.rs"]
+mod results;
 #[path = "command_line/shell.rs"]
 mod shell;
 #[path = "command_line/stats.rs"]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use pegaflow::config::{BackendName, Bytes, parse_bytes};
 use serde::{Deserialize, Serialize};
 
-use super::{compare::CompareArgs, sweep::SweepArgs};
+use super::{compare::CompareArgs, plot::PlotArgs, sweep::SweepArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
@@ -32,6 +32,8 @@ pub(crate) enum BenchCommand {
     Sweep(SweepArgs),
     /// Say what changed between two files of results, and whether it is more than the noise.
     Compare(CompareArgs),
+    /// Draw a file of results.
+    Plot(PlotArgs),
 }
 
 const MOVE_HELP: &str = "\
