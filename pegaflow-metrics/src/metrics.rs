@@ -125,6 +125,9 @@ fn rail_name(rail: &Rail) -> String {
     format!("{}/{}", rail.device, rail.port)
 }
 
+/// How long the kernel keeps what it has read, in milliseconds: it lies among the counters, and counts nothing.
+const NO_COUNTER: &str = "lifespan";
+
 /// Each file of the folder that holds one number and nothing else. A folder that is not there, or a counter that the
 /// driver does not have, shows nothing.
 fn read_counters(folder: &Path, see: &mut dyn FnMut(&str, u64)) {
@@ -133,7 +136,7 @@ fn read_counters(folder: &Path, see: &mut dyn FnMut(&str, u64)) {
     };
     let mut names: Vec<_> = files.flatten().map(|file| file.file_name()).collect();
     names.sort();
-    for name in names {
+    for name in names.into_iter().filter(|name| name != NO_COUNTER) {
         let text = fs::read_to_string(folder.join(&name)).unwrap_or_default();
         if let (Some(name), Ok(value)) = (name.to_str(), text.trim().parse()) {
             see(name, value);
@@ -148,7 +151,12 @@ mod tests {
     #[test]
     fn counters_of_a_rail_are_read_and_what_is_none_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("sent_pkts", "8786\n"), ("rcvd_pkts", "18446744073709551615"), ("lifespan", "10 ms\n")] {
+        for (name, text) in [
+            ("sent_pkts", "8786\n"),
+            ("rcvd_pkts", "18446744073709551615"),
+            ("lifespan", "12\n"),
+            ("link_layer", "10 ms\n"),
+        ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
         fs::create_dir(folder.path().join("odd")).unwrap();

@@ -100,6 +100,21 @@ pub(super) fn one_host() -> Vec<Step> {
              \"$PROGRAM\" bench count $small | tee -a /tmp/report; \
              test $(grep -c '\"errors\":0,.*\"limit\":\"perftest\".*\"verified\":[1-9]' /tmp/report) = 2",
         ),
+        // The node's own figures, and those of the device's port, beside each other.
+        Step::new(
+            "figures of a node and of its rail",
+            120,
+            "set -e; sed 's/^backend = \"shm\"/backend = \"rdma\"/' ../config/pegaflow.toml >/tmp/rdma.toml; \
+             \"$PROGRAM\" node --config /tmp/rdma.toml --name decode --metrics 9400 & node=$!; \
+             until \"$PROGRAM\" stats --at 127.0.0.1:9400 >/dev/null 2>&1; do sleep 0.2; done; \
+             \"$PROGRAM\" demo --config /tmp/rdma.toml --model custom --layers 4 --kv-heads 2 --head-dim 64 --dtype bf16 \
+               --tokens 256 --rounds 2 --json; \
+             \"$PROGRAM\" stats --at 127.0.0.1:9400; \
+             \"$PROGRAM\" stats --at 127.0.0.1:9400 --json | tr '{' '\\n' >/tmp/figures; kill $node; \
+             grep -Eq '\"sent_pkts\",\"rail\":\"rxe0/1\"},\"value\":[1-9]' /tmp/figures; \
+             grep -q 'pegaflow_device_requests_total' /tmp/figures; \
+             grep -q '\"direction\":\"in\",\"peer\":\"prefill\"},\"value\":8}' /tmp/figures",
+        ),
         // Without the right to lock more than it may, a process is told what to raise.
         Step::new(
             "too little memory may be locked",
