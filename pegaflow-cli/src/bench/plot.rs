@@ -138,6 +138,16 @@ mod tests {
                     one.backend = "<&\"'>".into();
                     let svg = svg(&[one, record(1, 1)], None).unwrap();
                     assert!(svg.contains("&lt;&amp;") && !svg.contains("NaN") && !svg.contains("inf"));
+                    // What has no place is drawn at the upper edge of its panel.
+                    let points = svg.split("<circle ").skip(1).filter(|circle| circle.contains(" r=\"4\""));
+                    for circle in points {
+                        let place = |name: &str| {
+                            let (_, rest) = circle.split_once(name).unwrap();
+                            rest.split('"').nth(1).unwrap().parse::<u32>().unwrap()
+                        };
+                        let (x, y) = (place("cx="), place("cy="));
+                        assert!((60..1100).contains(&x) && (94..=412).contains(&y), "{x}, {y}: {size} {low} {high}");
+                    }
                 }
             }
         }
