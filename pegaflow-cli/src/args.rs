@@ -17,7 +17,7 @@ use crate::{
 
 /// Moves LLM inference data between processes and hosts: KV cache, weights, activations.
 #[derive(Debug, Parser)]
-#[command(name = "pegaflow", version, after_help = EXIT, arg_required_else_help = true)]
+#[command(name = "pegaflow", version = env!("PEGAFLOW_VERSION"), after_help = EXIT, arg_required_else_help = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -71,6 +71,10 @@ impl Exporter {
     /// # Errors
     /// The address can't be listened at, or there is no thread.
     pub fn start(metrics: Metrics, listen: SocketAddr) -> io::Result<Self> {
+        Self::start_with(metrics, listen, CONNECTION_LIMIT)
+    }
+
+    fn start_with(metrics: Metrics, listen: SocketAddr, limit: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -79,7 +83,7 @@ impl Exporter {
         let serve = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, metrics) => {}
+                    () = accept(listener, metrics, limit) => {}
                     // Dropped or told: either is the end.
                     _ = stopped => {}
                 }
@@ -110,7 +114,7 @@ impl Drop for Exporter {
     }
 }
 
-async fn accept(listener: TcpListener, metrics: Metrics) {
+async fn accept(listener: TcpListener, metrics: Metrics, limit: Duration) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener).inspect_err(|error| {
         tracing::error!(%error, "figures are not exported");
     }) else {
@@ -142,7 +146,7 @@ async fn accept(listener: TcpListener, metrics: Metrics) {
                 .keep_alive(false)
                 .max_buf_size(HEAD_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(CONNECTION_LIMIT, connection).await {
+            match tokio::time::timeout(limit, connection).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "a request for figures"),
                 Err(_) => requests.count(LATE),
@@ -193,4 +197,39 @@ fn plain(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, net::TcpStream};
+
+    use pegaflow_core::{Node, NodeOptions};
+
+    use super::*;
+
+    /// Who sends nothing, or only half of a head, is ended when his time is over, and counted.
+    #[test]
+    fn who_takes_too_long_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = NodeOptions::new("slow");
+        options.runtime_dir = folder.path().to_owned();
+        let domain = pegaflow_shm::open(&pegaflow_shm::ShmConfig::default()).unwrap();
+        let metrics = Metrics::new(&Node::new(domain, options).unwrap());
+        let exporter = Exporter::start_with(metrics, ([127, 0, 0, 1], 0).into(), Duration::from_millis(50)).unwrap();
+        let mut slow = [0; MOST_CONNECTIONS].map(|_| TcpStream::connect(exporter.local_addr()).unwrap());
+        for (at, stream) in slow.iter_mut().enumerate() {
+            if at % 2 == 0 {
+                io::Write::write_all(stream, b"GET /met").unwrap();
+            }
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            // Its end, or a reset, and not the time above.
+            let read = stream.read(&mut [0; 16]);
+            assert!(!read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+        }
+        let mut stream = TcpStream::connect(exporter.local_addr()).unwrap();
+        io::Write::write_all(&mut stream, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.contains(r#"result="late"} 8"#), "{text}");
+    }
 }

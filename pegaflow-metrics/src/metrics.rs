@@ -165,4 +165,30 @@ mod tests {
         assert_eq!(seen, [("rcvd_pkts".to_owned(), u64::MAX), ("sent_pkts".to_owned(), 8786)]);
         read_counters(Path::new("/no/such/folder"), &mut |name, _| panic!("{name}"));
     }
+
+    /// Whoever reads holds the lock for as long as he likes: a port counts all the same.
+    #[test]
+    fn a_port_waits_for_no_reader() {
+        use pegaflow_core::{
+            Bounds, ChannelId, Class, Op, State, Subscriber,
+            observe::{Accepted, On},
+        };
+        let ports = Arc::new(Ports::default());
+        let mut recorder = Recorder::of(Some(Arc::clone(&ports)));
+        let reading = ports.lock();
+        let (done, finished) = std::sync::mpsc::channel();
+        let port = std::thread::spawn(move || {
+            let on = On { channel: ChannelId::from_bits(1), class: Class::Kv };
+            recorder.met(on, "peer", &Bounds::of(Class::Kv));
+            recorder.channel(on, State::Up { epoch: 1 });
+            recorder.accepted(on, Accepted { op: Some(Op::Write), bytes: 1, blocks: 1 });
+            recorder.sleeps();
+            done.send(()).unwrap();
+            recorder
+        });
+        finished.recv_timeout(std::time::Duration::from_secs(30)).expect("the port counts while somebody reads");
+        drop(reading);
+        let recorder = port.join().unwrap();
+        assert_eq!(recorder.snapshot().sum("pegaflow_transfers_accepted_total", &[]), 1);
+    }
 }

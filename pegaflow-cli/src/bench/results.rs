@@ -15,7 +15,7 @@ use crate::Failure;
 /// The first line of a file. It names no host and no user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// Version of what measured.
+    /// Version of what measured, and its commit where it is built of one.
     pub(super) pegaflow: String,
     /// The command, as it was typed.
     pub(super) command: Vec<String>,
@@ -43,7 +43,7 @@ impl Header {
         let typed = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            pegaflow: env!("CARGO_PKG_VERSION").to_owned(),
+            pegaflow: env!("PEGAFLOW_VERSION").to_owned(),
             // Where the program lies is nobody's business.
             command: std::iter::once("pegaflow".to_owned()).chain(typed).collect(),
             machine: Machine::here(),
