@@ -365,7 +365,7 @@ impl Channel {
     pub(crate) fn has_work(&self) -> bool {
         let waits = self.queue.front().is_some_and(|&slot| {
             let check = self.transfers[usize::from(slot)].check;
-            matches!(check, Check::Asked(_)) || (check == Check::Posted && self.asking)
+            matches!(check, Check::Asked { .. }) || (check == Check::Posted && self.asking)
         });
         self.may_post && ((!self.queue.is_empty() && !waits) || !self.aborts.is_empty())
     }

@@ -24,8 +24,8 @@ pub(crate) enum Check {
     Wanted,
     /// All bytes are posted.
     Posted,
-    /// The peer was asked of the moves before this place.
-    Asked(Cursor),
+    /// The peer was asked of the moves from the `first` on, before this place.
+    Asked { first: u64, next: Cursor },
 }
 
 impl<S: Subscriber> Poller<S> {
@@ -38,24 +38,21 @@ impl<S: Subscriber> Poller<S> {
         match check {
             Check::None | Check::Wanted => true,
             // A question is answered before the next, also where whoever it was for has ended meanwhile.
-            Check::Posted if quiet && !channel.asking => {
-                let frame = channel.question(slot, Cursor::default());
-                self.ask(link, slot, frame)
-            }
-            Check::Posted | Check::Asked(_) => false,
+            Check::Posted if quiet && !channel.asking => self.ask(link, slot, Cursor::default()),
+            Check::Posted | Check::Asked { .. } => false,
         }
     }
 
-    /// Sends a question; without one there is nothing more to ask, and the batch goes on.
-    fn ask(&mut self, link: Link, slot: u16, frame: Option<(Frame, Cursor)>) -> bool {
+    /// Asks of the moves from a place on; after the last there is nothing more to ask, and the batch goes on.
+    fn ask(&mut self, link: Link, slot: u16, from: Cursor) -> bool {
         let Some(channel) = self.channels[link.index()].as_deref_mut() else {
             return false;
         };
-        let Some((frame, next)) = frame else {
+        let Some((frame, next)) = channel.question(slot, from) else {
             channel.transfer(slot).check = Check::None;
             return true;
         };
-        channel.transfer(slot).check = Check::Asked(next);
+        channel.transfer(slot).check = Check::Asked { first: from.moves(), next };
         channel.asking = true;
         if let Some(connection) = channel.connection {
             self.node.control.command(Command::Send { connection, frame });
@@ -75,16 +72,15 @@ impl<S: Subscriber> Poller<S> {
         };
         let transfer = channel.transfer(slot);
         // One that was withdrawn meanwhile is not asked for any more.
-        let (Check::Asked(next), true) = (transfer.check, transfer.generation == request) else {
+        let (Check::Asked { first, next }, true) = (transfer.check, transfer.generation == request) else {
             return;
         };
         match wrong {
             None => {
-                let frame = channel.question(slot, next);
-                self.ask(link, slot, frame);
+                self.ask(link, slot, next);
             }
             Some(wrong) => {
-                let position = channel.position_of(slot, next, wrong);
+                let position = first + u64::from(wrong);
                 let (tag, on) = (channel.transfer(slot).tag, channel.id);
                 tracing::error!(%on, tag, position, "the bytes at the peer are not those that lie here");
                 self.end(link, slot, Outcome::Failed(Cause::Corrupt { position }), std::time::Instant::now());
@@ -118,19 +114,6 @@ impl Channel {
         let request = self.generation_of(slot);
         let frame = Frame::Check { request, epoch: plan.remote.epoch(), pieces };
         (run.cursor() != from).then_some((frame, run.cursor()))
-    }
-
-    /// Which move of a transfer the `wrong`th of the last question was.
-    fn position_of(&self, slot: u16, next: Cursor, wrong: u32) -> u64 {
-        // The question began so many moves before `next` as it had pieces: walked again, since nothing was kept.
-        let mut from = Cursor::default();
-        while let Some((Frame::Check { .. }, after)) = self.question(slot, from) {
-            if after == next {
-                break;
-            }
-            from = after;
-        }
-        from.moves() + u64::from(wrong)
     }
 }
 

@@ -47,7 +47,8 @@ impl Revokes {
 
     /// Notes a revoke. One that is under way already is asked once, and due at the earlier time.
     pub(crate) fn ask(&mut self, grant: &Arc<GrantInner>, due: Instant) -> Revoking {
-        if let Some(known) = self.find(grant.epoch) {
+        if let Some(at) = self.position(grant.epoch) {
+            let known = &mut self.asked[at];
             known.due = known.due.min(due);
             return Revoking::Asked;
         }
@@ -62,13 +63,13 @@ impl Revokes {
         Revoking::Asked
     }
 
-    fn find(&mut self, epoch: u64) -> Option<&mut Revoke> {
-        self.asked.iter_mut().find(|one| one.grant.epoch == epoch)
+    fn position(&self, epoch: u64) -> Option<usize> {
+        self.asked.iter().position(|one| one.grant.epoch == epoch)
     }
 
     /// The peer uses the grant no more. Where the channel is `over` this side has fenced it, and his word is the proof.
     pub(crate) fn acknowledged(&mut self, epoch: u64, over: bool, upkeep: &Upkeep) {
-        if let Some(at) = self.asked.iter().position(|one| one.grant.epoch == epoch) {
+        if let Some(at) = self.position(epoch) {
             let gone = self.asked.swap_remove(at);
             if gone.unproven {
                 upkeep.free(gone.grant.size());
@@ -95,14 +96,14 @@ impl Revokes {
         }
     }
 
-    /// The grant of an unproven revoke.
-    pub(crate) fn unproven(&self, epoch: u64) -> Option<&Arc<GrantInner>> {
-        self.asked.iter().find(|one| one.unproven && one.grant.epoch == epoch).map(|one| &one.grant)
+    /// Whether a revoke of this grant is unproven.
+    pub(crate) fn is_unproven(&self, epoch: u64) -> bool {
+        self.position(epoch).is_some_and(|at| self.asked[at].unproven)
     }
 
     /// Its memory was put aside: the peer reaches nothing of this side's any more.
     pub(crate) fn put_aside(&mut self, epoch: u64, upkeep: &Upkeep) {
-        if let Some(at) = self.asked.iter().position(|one| one.unproven && one.grant.epoch == epoch) {
+        if let Some(at) = self.position(epoch).filter(|&at| self.asked[at].unproven) {
             upkeep.free(self.asked.swap_remove(at).grant.size());
             self.news.push_back((epoch, Revoked::Fenced));
         }

@@ -216,7 +216,7 @@ impl<S: Subscriber> Poller<S> {
 
     pub(super) fn begin_close(&mut self, id: ChannelId) -> Result<(), ApiMisuse> {
         let channel = self.channel_mut(id)?;
-        if channel.closing || matches!(channel.state, State::Broken(_) | State::Closed) {
+        if channel.closing || channel.is_over() {
             return Ok(());
         }
         if channel.state == State::Connecting {

@@ -56,7 +56,6 @@ impl<S: Subscriber> Poller<S> {
         channel.state = state;
         channel.tell_state = true;
         channel.may_post = false;
-        channel.drop_aborts();
         let now = Instant::now();
         while let Some(slot) = self.channels[link.index()].as_deref().and_then(|channel| channel.next_due(None)) {
             self.end(link, slot, Outcome::Failed(cause), now);
@@ -164,7 +163,7 @@ impl<S: Subscriber> Poller<S> {
         }
         let upkeep = Arc::clone(&self.node.upkeep);
         let channel = self.channel_mut(from).ok();
-        let channel = channel.filter(|channel| channel.revokes.unproven(grant.epoch()).is_some());
+        let channel = channel.filter(|channel| channel.revokes.is_unproven(grant.epoch()));
         let channel = channel.ok_or_else(|| refused("no revoke of this grant from this channel is unproven"))?;
         // While it is unproven the connection waits for the peer, and holds what he has imported.
         let connection = channel.connection.ok_or_else(|| refused("the channel has no peer"))?;
