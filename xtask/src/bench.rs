@@ -3,6 +3,7 @@
 
 mod callgrind;
 mod counts;
+mod gate;
 mod instructions;
 
 use clap::{Args, Subcommand};
@@ -19,6 +20,7 @@ worse fails nothing. docs/benchmarks keeps those that were published, and says w
 Examples:
   cargo xtask bench instructions            what a block costs the processor, beside the least loop over verbs
   cargo xtask bench counts                  what a megabyte costs the device, beside perftest
+  cargo xtask bench gate                    shared memory beside the machine's limit, with the bounds set for it
   cargo xtask bench instructions --json     one object, for scripts";
 
 const INSTRUCTIONS_HELP: &str = "\
@@ -54,6 +56,18 @@ Examples:
   cargo xtask bench counts
   cargo xtask bench counts --json | jq .ratios.scattered";
 
+const GATE_HELP: &str = "\
+Runs `pegaflow bench` over shared memory, row by row, and shows each figure with the bound that the project has set itself: \
+writes and reads of scattered blocks as a share of one thread's memcpy between the same mappings, the latency of a small \
+write, and of a count. A figure outside its bound is shown and fails nothing.
+
+It takes half a minute, and minutes where the program has to be built.
+
+Examples:
+  cargo xtask bench gate
+  cargo xtask bench gate --seconds 10                longer, on a busy machine
+  cargo xtask bench gate --json | jq '.rows[] | select(.holds | not)'";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
     /// What a block costs the processor: instructions and nanoseconds, beside the least loop over verbs
@@ -62,6 +76,9 @@ pub(crate) enum Mode {
     /// What a megabyte costs the device: requests, doorbells, completions and packets, beside perftest
     #[command(long_about = COUNTS_HELP, after_help = EXIT_CODES)]
     Counts(Options),
+    /// Shared memory beside the machine's limit, row by row, with the bounds that the project has set itself
+    #[command(long_about = GATE_HELP, after_help = EXIT_CODES)]
+    Gate(gate::GateOptions),
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +101,7 @@ pub(crate) fn run(mode: &Mode) -> Result<(), Error> {
     match mode {
         Mode::Instructions(options) => instructions::run(options),
         Mode::Counts(options) => counts::run(options),
+        Mode::Gate(options) => gate::run(options),
     }
 }
 
