@@ -60,7 +60,8 @@ With --depth in flight already, a transfer waits: that counts too.
 over the pairs, with the interval that covers that median with 95 %. perftest and ucx_perftest are programs, started for
 each pair: those pairs are longer and fewer. memcpy needs a backend that maps the peer's memory (shm), perftest a verbs
 device (rdma). ucx_perftest runs over shared memory beside shm, and over TCP beside the others. Both send
-one buffer again and again, which stays in the caches: beside shm that is no limit of memory.
+one buffer again and again, which stays in the caches: beside shm that is no limit of memory. A program that gives no
+figure (perftest shows `inf` on a busy virtual machine at times) is run again, 20 times at most, and that is told.
 
 --idle spin takes a core on either side. Where cores are few or busy, compare with --idle sleep.
 

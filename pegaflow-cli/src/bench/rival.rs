@@ -112,7 +112,7 @@ impl Near {
                     let said = run_program(session, end, job, transfers)?;
                     tries -= 1;
                     match read(self.rival, job, transfers, &said) {
-                        Err(_) if tries > 0 => {}
+                        Err(error) if tries > 0 => tracing::warn!(%error, tries, "the rival is run again"),
                         figure => return figure,
                     }
                 }
