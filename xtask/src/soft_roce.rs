@@ -29,6 +29,8 @@ pub(crate) use output::{Line, Stream};
 pub(crate) const PAST_THE_TIMEOUT: u8 = 124;
 /// Whatever kept the command from being run to its end, and is not its own doing.
 pub(crate) const HOST_DID_NOT_COME_UP: u8 = 125;
+/// The status of a host whose emulated cable stopped; nothing that ran there is to be judged by it.
+pub(crate) const CABLE_HUNG: u8 = 126;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
@@ -73,7 +75,8 @@ Exit codes:
   the command's own (in a pair the larger of the two), or
   2    the command line was not understood
   124  the hosts were ended at the timeout
-  125  a host did not come up, or something needed is missing";
+  125  a host did not come up, or something needed is missing
+  126  the emulated cable between two hosts hung, which is the emulator's fault; run it again";
 
 pub(crate) const HELP: &str = "\
 Runs a command in small virtual hosts that have a real verbs device: QEMU boots the distribution's own kernel with its \
@@ -210,7 +213,7 @@ pub(crate) fn prepare(no_install: bool, table: Table) -> Result<Kernel, Error> {
 }
 
 /// Boots the hosts of `plan`, gives `print` each line of their commands' output, and tells the status of each: its
-/// command's, [`PAST_THE_TIMEOUT`] or [`HOST_DID_NOT_COME_UP`].
+/// command's, [`PAST_THE_TIMEOUT`], [`HOST_DID_NOT_COME_UP`] or [`CABLE_HUNG`].
 pub(crate) fn boot(
     plan: &Plan,
     kernel: &Kernel,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::kernel::Kernel;
 use super::output::{Line, Output, Stream};
 use super::qemu::{self, Control};
-use super::{HOST_DID_NOT_COME_UP, PAST_THE_TIMEOUT, Plan, script};
+use super::{CABLE_HUNG, HOST_DID_NOT_COME_UP, PAST_THE_TIMEOUT, Plan, script};
 use crate::error::{At, Error};
 
 /// From the start to the command. It takes some 5 s on an idle machine; the slack is for a busy one.
@@ -83,6 +83,8 @@ enum End {
     /// All hosts are off.
     Off,
     PastTheTimeout,
+    /// The emulated cable of this host takes no packet any more: the emulator's, and nobody's who runs in it.
+    CableHung(u8),
     /// A host did not come up, or went before its command had ended; without it the other has nothing to do.
     Lost,
 }
@@ -113,6 +115,9 @@ fn watch(
         if gone || (start.elapsed() > BOOT_LIMIT && !hosts.all(|host| control.up(host).exists())) {
             return Ok(End::Lost);
         }
+        if let Some(host) = (0..plan.hosts).find(|host| cable_hung(control, *host)) {
+            return Ok(End::CableHung(host));
+        }
         let mut news = false;
         for output in outputs.iter_mut() {
             news |= output.follow(print)?;
@@ -133,6 +138,13 @@ fn verdict(control: &Control, host: u8, end: End, plan: &Plan) -> u8 {
     if let Some(status) = status(control, host) {
         return status;
     }
+    if let End::CableHung(hung) = end {
+        if hung == host {
+            eprintln!("soft-roce: host {host}: the emulated cable hung");
+            last_lines(&control.console(host)).iter().for_each(|line| eprintln!("  its console: {line}"));
+        }
+        return CABLE_HUNG;
+    }
     if end == End::PastTheTimeout {
         eprintln!("soft-roce: host {host} was ended after {} s (--timeout)", plan.timeout.as_secs());
         return PAST_THE_TIMEOUT;
@@ -145,6 +157,13 @@ fn verdict(control: &Control, host: u8, end: End, plan: &Plan) -> u8 {
         }
     }
     HOST_DID_NOT_COME_UP
+}
+
+/// Whether the kernel has said again and again that a network device of a host sends nothing. Once may be a busy machine.
+fn cable_hung(control: &Control, host: u8) -> bool {
+    const TOO_OFTEN: usize = 3;
+    let console = fs::read(control.console(host)).unwrap_or_default();
+    String::from_utf8_lossy(&console).matches("NETDEV WATCHDOG").count() >= TOO_OFTEN
 }
 
 /// The end of a file that may not be there.
