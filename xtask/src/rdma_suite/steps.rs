@@ -94,7 +94,7 @@ pub(super) fn one_host() -> Vec<Step> {
         // Each block is compared where it landed, and perftest runs in turn with ours on the same device.
         Step::new(
             "the bench beside perftest",
-            180,
+            300,
             "set -e; small='--backend rdma --seconds 0.5 --verify --against perftest --json'; \
              \"$PROGRAM\" bench write --blocks 32 --block-bytes 16K --pool 8M $small | tee /tmp/report; \
              \"$PROGRAM\" bench count $small | tee -a /tmp/report; \
