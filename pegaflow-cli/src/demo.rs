@@ -22,12 +22,12 @@ use pegaflow::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::report::human;
 use self::{decode::Decoded, model::Model, phase::Phase, prefill::Prefilled, report::Report};
 use crate::{
     Failure,
     args::{DemoArgs, misuse},
     line::PEER_CLOSED,
+    machine::{self, human},
     nodes::{self, How, Nodes, Results},
 };
 
@@ -175,7 +175,7 @@ fn check(job: &Job, config: &Config) -> Result<(), Failure> {
         )));
     }
     let needed = 4 * job.bytes();
-    if let Some(available) = nodes::memory_available()
+    if let Some(available) = machine::memory("MemAvailable")
         && needed > available
     {
         let (needed, available) = (human(needed), human(available));

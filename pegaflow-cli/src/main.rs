@@ -10,6 +10,8 @@ mod config;
 mod demo;
 mod duration;
 mod line;
+mod machine;
+mod mix;
 mod node;
 mod nodes;
 mod shell;

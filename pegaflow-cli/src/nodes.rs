@@ -14,6 +14,7 @@ use std::{
 
 use indicatif::ProgressBar;
 use pegaflow::{
+    Session,
     config::{BackendName, Config, HostPort},
     rendezvous::{RendezvousError, TcpBoard},
 };
@@ -202,7 +203,7 @@ impl Nodes {
 
     /// Whether a node answers.
     fn runs(&self, name: &str) -> bool {
-        self.board.fetch_blocking(name, "pegaflow/address", None, Duration::from_millis(300)).is_ok()
+        self.board.fetch_blocking(name, Session::ADDRESS_KEY, None, Duration::from_millis(300)).is_ok()
     }
 
     fn post(&mut self, name: &str, text: &[u8]) -> Result<(), Failure> {
@@ -289,11 +290,4 @@ fn spawn(name: &str, how: &How<'_>) -> Result<Child, Failure> {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     tracing::info!(node = name, process = child.id(), "a node is started");
     Ok(child)
-}
-
-/// `MemAvailable` of proc(5), in bytes.
-pub(crate) fn memory_available() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -4,17 +4,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use comfy_table::{CellAlignment, Table, presets};
 use pegaflow::{
+    Session,
     config::{Config, HostPort},
     metrics::{Sample, Snapshot, Value},
     rendezvous::{RendezvousError, TcpBoard},
 };
 
-use crate::{Failure, args::StatsArgs, demo::human};
+use crate::{Failure, args::StatsArgs, machine::human};
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Where a node's board has the address of its figures.
-const KEY: &str = "pegaflow/metrics";
 
 pub(crate) fn run(arguments: &StatsArgs) -> Result<(), Failure> {
     let at = match (&arguments.at, &arguments.config, &arguments.name) {
@@ -42,7 +41,7 @@ pub(crate) fn run(arguments: &StatsArgs) -> Result<(), Failure> {
 fn find(config: &Config, name: &str) -> Result<HostPort, Failure> {
     config.node(name)?;
     let board = TcpBoard::start("stats", &"127.0.0.1:0".parse()?, config.addresses())?;
-    match board.fetch_blocking(name, KEY, None, PATIENCE) {
+    match board.fetch_blocking(name, Session::METRICS_KEY, None, PATIENCE) {
         Ok(found) => Ok(String::from_utf8(found.bytes)?.parse()?),
         Err(error @ RendezvousError::NoAnswer { .. }) => {
             let why = "a node serves figures only where its config has [metrics] listen, or with --metrics";

@@ -65,6 +65,10 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
+    /// What its buckets take.
+    #[cfg(test)]
+    pub(crate) const BYTES: usize = BUCKETS * size_of::<Count>();
+
     pub(crate) fn new() -> Self {
         Self { buckets: (0..BUCKETS).map(|_| Count::default()).collect(), sum_ns: Count::default() }
     }

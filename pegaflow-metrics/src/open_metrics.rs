@@ -32,11 +32,11 @@ struct Shown(Snapshot);
 
 impl Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for metric in METRICS {
-            let mut samples = self.0.samples.iter().filter(|sample| sample.name == metric.name).peekable();
-            if samples.peek().is_none() {
+        // Those of one name stand together.
+        for samples in self.0.samples.chunk_by(|one, next| one.name == next.name) {
+            let Some(metric) = METRICS.iter().find(|metric| metric.name == samples[0].name) else {
                 continue;
-            }
+            };
             let kind = match metric.kind {
                 MetricKind::Counter => MetricType::Counter,
                 MetricKind::Gauge => MetricType::Gauge,

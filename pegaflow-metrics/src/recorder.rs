@@ -70,6 +70,10 @@ impl Recorder {
         self.lines.get(on.channel.link().index())?.as_ref().map(|line| &*line.series)
     }
 
+    fn line(&mut self, on: On) -> Option<&mut Line> {
+        self.lines.get_mut(on.channel.link().index())?.as_mut()
+    }
+
     /// The place of a channel's line: for set-up and ends, for it may allocate.
     fn place(&mut self, on: On) -> &mut Option<Line> {
         let at = on.channel.link().index();
@@ -144,7 +148,7 @@ impl Subscriber for Recorder {
     }
 
     fn message(&mut self, on: On, slot: Slot, bytes: u32) {
-        let Some(Some(line)) = self.lines.get_mut(on.channel.link().index()) else {
+        let Some(line) = self.line(on) else {
             return;
         };
         line.series.messages[IN].add(1);
@@ -155,7 +159,7 @@ impl Subscriber for Recorder {
     }
 
     fn released(&mut self, on: On, slot: Slot) {
-        let Some(Some(line)) = self.lines.get_mut(on.channel.link().index()) else {
+        let Some(line) = self.line(on) else {
             return;
         };
         if let Some(arrival) = line.arrivals.get_mut(slot.index()).and_then(Option::take) {

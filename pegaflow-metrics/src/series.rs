@@ -307,10 +307,7 @@ impl PortFigures {
 
     /// Adds what this port has to the sums of a node.
     pub(crate) fn add_to(&self, sums: &mut Sums) {
-        for series in self.series.iter().filter_map(OnceLock::get) {
-            let key = (series.peer.clone(), series.class);
-            sums.series.entry(key).or_insert_with(|| Series::new(&series.peer, series.class)).add(series);
-        }
+        self.series.iter().filter_map(OnceLock::get).for_each(|series| sums.add_series(series));
         sums.own.add(&self.own);
     }
 }
@@ -328,10 +325,13 @@ impl Sums {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        for (key, series) in &other.series {
-            self.series.entry(key.clone()).or_insert_with(|| Series::new(&series.peer, series.class)).add(series);
-        }
+        other.series.values().for_each(|series| self.add_series(series));
         self.own.add(&other.own);
+    }
+
+    fn add_series(&mut self, series: &Series) {
+        let key = (series.peer.clone(), series.class);
+        self.series.entry(key).or_insert_with(|| Series::new(&series.peer, series.class)).add(series);
     }
 
     pub(crate) fn visit(&self, rail: &dyn Fn(usize) -> String, see: &mut Visit<'_>) {
@@ -387,7 +387,7 @@ impl Own {
         }
     }
 
-    fn sums(&self) -> [&Count; 11] {
+    fn sums(&self) -> [&Count; 10] {
         [
             &self.polls,
             &self.busy_polls,
@@ -399,14 +399,12 @@ impl Own {
             &self.requests,
             &self.doorbells,
             &self.signalled,
-            &self.longest_gap_ns,
         ]
     }
 
     fn add(&self, other: &Self) {
         self.arrived.add(&other.arrived);
-        let (mine, others) = (self.sums(), other.sums());
-        for (mine, other) in mine.iter().zip(others).take(mine.len() - 1) {
+        for (mine, other) in self.sums().into_iter().zip(other.sums()) {
             mine.add(other.get());
         }
         self.longest_gap_ns.raise(other.longest_gap_ns.get());
@@ -440,5 +438,20 @@ impl Own {
                 see(&is::DEVICE_EVENTS, &[&rail(number), event], Value::Count(count.get()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/metrics.md says what a series and a port take.
+    #[test]
+    fn memory_is_what_is_documented() {
+        let histogram = Histogram::BYTES;
+        let series = size_of::<Series>() + 7 * histogram;
+        assert!((56 << 10..=60 << 10).contains(&series), "{series} bytes for each peer and class");
+        let port = size_of::<PortFigures>() + MOST_SERIES * size_of::<OnceLock<Arc<Series>>>() + histogram;
+        assert!((22 << 10..=26 << 10).contains(&port), "{port} bytes for each port");
     }
 }

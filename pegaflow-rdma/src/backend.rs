@@ -29,14 +29,7 @@ pub fn open(config: &RdmaConfig) -> Result<Arc<dyn Domain>, BackendError> {
 
 pub(crate) fn open_with(config: &RdmaConfig, stand_in: StandIn) -> Result<Arc<dyn Domain>, BackendError> {
     config.check().map_err(|error| BackendError::new(NAME, format!("transport.rdma.{error}")))?;
-    let [only] = config.rails.as_slice() else {
-        return Err(BackendError::new(
-            NAME,
-            format!("{} rails are configured: this version uses one, see docs/rdma.md", config.rails.len()),
-        ));
-    };
-    let verbs = sys::load(config.library.as_deref(), stand_in)?;
-    let rail = Rail::open(verbs, only)?;
+    let rail = Rail::of(config, stand_in)?;
     rustix::io::ioctl_fionbio(rail.device.events(), true)
         .map_err(|errno| failed("ioctl(FIONBIO)", "on a device's events", errno.into()))?;
     // Told now, and not by the first channel.

@@ -54,15 +54,21 @@ impl Chosen {
     /// # Errors
     /// As [`open`](crate::open), where it is the rail that can't be used.
     pub fn of(config: &RdmaConfig) -> Result<Self, BackendError> {
-        let [only] = config.rails.as_slice() else {
-            return Err(unavailable(format!("{} rails are configured: this version uses one", config.rails.len())));
-        };
-        let rail = Rail::open(sys::load(config.library.as_deref(), StandIn::Refused)?, only)?;
+        let rail = Rail::of(config, StandIn::Refused)?;
         Ok(Self { device: rail.device.name().to_owned(), port: rail.port, gid: rail.gid.index })
     }
 }
 
 impl Rail {
+    /// The one rail of a config, on the library that it names.
+    pub(crate) fn of(config: &RdmaConfig, stand_in: StandIn) -> Result<Self, BackendError> {
+        let [only] = config.rails.as_slice() else {
+            let count = config.rails.len();
+            return Err(unavailable(format!("{count} rails are configured: this version uses one, see docs/rdma.md")));
+        };
+        Self::open(sys::load(config.library.as_deref(), stand_in)?, only)
+    }
+
     pub(crate) fn open(verbs: &'static Verbs, config: &RailConfig) -> Result<Self, BackendError> {
         let list = DeviceList::new(verbs)?;
         let names = list.names();

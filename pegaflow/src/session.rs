@@ -15,11 +15,6 @@ use crate::{
     transport, wait,
 };
 
-/// Where a node publishes its address.
-const ADDRESS: &str = "pegaflow/address";
-/// Where it publishes the address at which its figures are served.
-#[cfg(feature = "metrics")]
-pub(crate) const METRICS: &str = "pegaflow/metrics";
 /// Longest sleep while a channel comes up: its steps are few, and some happen in the control thread.
 const STEP: Duration = Duration::from_millis(5);
 
@@ -38,6 +33,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Where a node's board has its address, for who dials it.
+    pub const ADDRESS_KEY: &str = "pegaflow/address";
+    /// Where a node's board has the address at which its figures are served.
+    pub const METRICS_KEY: &str = "pegaflow/metrics";
+
     /// Opens the backend that the config names, starts node `name` and its board. Where the backend meets over TCP, the
     /// node listens at the board's IP address, on a port that the system chooses.
     ///
@@ -45,24 +45,24 @@ impl Session {
     /// An unknown node, a backend that is not in this build or can't work here, an address that can't be listened at; over
     /// TCP also one that stands for all addresses of the host, such as 0.0.0.0.
     pub fn open(config: &Config, name: &str) -> Result<Self, Error> {
+        #[cfg(not(feature = "metrics"))]
+        if config.metrics.listen != Listen::Off {
+            return Err(Error::NoMetrics { listen: config.metrics.listen.clone() });
+        }
         let listen = config.node(name)?.listen.clone();
         let domain = transport::open(config)?;
         let board = TcpBoard::start(name, &listen, config.addresses())?;
         let node = Node::new(domain, transport::node_options(config, name, board.local_addr().ip()))?;
-        board.publish_blocking(ADDRESS, node.address())?;
+        board.publish_blocking(Self::ADDRESS_KEY, node.address())?;
         #[cfg(feature = "metrics")]
         let (metrics, exporter) = {
             let metrics = pegaflow_metrics::Metrics::new(&node);
             let exporter = figures::serve(&metrics, &config.metrics.listen)?;
             if let Some(exporter) = &exporter {
-                board.publish_blocking(METRICS, exporter.local_addr().to_string().into_bytes())?;
+                board.publish_blocking(Self::METRICS_KEY, exporter.local_addr().to_string().into_bytes())?;
             }
             (metrics, exporter)
         };
-        #[cfg(not(feature = "metrics"))]
-        if config.metrics.listen != Listen::Off {
-            return Err(Error::NoMetrics { listen: config.metrics.listen.clone() });
-        }
         Ok(Self {
             name: name.to_owned(),
             config: config.clone(),
@@ -187,7 +187,7 @@ impl Session {
 
     fn dial(&self, port: &mut dyn Port, peer: &str, class: Class) -> Result<ChannelId, Error> {
         let until = Instant::now() + self.patience();
-        let address = self.fetch(peer, ADDRESS)?;
+        let address = self.fetch(peer, Self::ADDRESS_KEY)?;
         let left = until.saturating_duration_since(Instant::now());
         let channel = port.dial(&address, class, left)?;
         loop {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pegaflow_bench::{Record, stats};
 use serde::Serialize;
 
-use crate::demo::report::human;
+use crate::machine::human;
 
 /// What a record measured.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use self::change::{Change, Verdict, changes};
 use super::{
     cells::{Cell, Key, group, names},
-    results::{Header, Results, read, show},
+    results::{Header, Results, read},
 };
 use crate::Failure;
 
@@ -55,9 +55,9 @@ pub(crate) struct CompareArgs {
 pub(super) fn run(arguments: &CompareArgs) -> Result<ExitCode, Failure> {
     let comparison = Comparison::of(read(&arguments.old)?, read(&arguments.new)?);
     if arguments.json {
-        show(&serde_json::to_string(&comparison)?)?;
+        println!("{}", serde_json::to_string(&comparison)?);
     } else {
-        show(&comparison.text())?;
+        println!("{}", comparison.text());
     }
     if arguments.fail_on_worse {
         let worse = comparison.count(Verdict::Worse);

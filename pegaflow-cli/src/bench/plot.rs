@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &PlotArgs) -> Result<ExitCode, Failure> {
     }
     let svg = svg(&results.records, results.header.as_ref())?;
     fs::write(&out, svg).map_err(|error| format!("{}: {error}", out.display()))?;
-    results::show(&out.display().to_string())?;
+    println!("{}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use pegaflow_bench::Record;
 
 use super::run::last_cache_bytes;
-use crate::demo::human;
+use crate::machine::human;
 
 pub(super) fn table(record: &Record) -> String {
     let mut table = Table::new();

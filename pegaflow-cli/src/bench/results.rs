@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,7 +9,7 @@ use std::{
 use pegaflow_bench::Record;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::{Failure, machine};
 
 /// The first line of a file. It names no host and no user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,15 +53,11 @@ impl Header {
 
 impl Machine {
     fn here() -> Self {
-        let memory = field("/proc/meminfo", "MemTotal").and_then(|text| {
-            let kilobytes: u64 = text.strip_suffix("kB")?.trim().parse().ok()?;
-            kilobytes.checked_mul(1024)
-        });
         Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            memory_bytes: memory,
+            memory_bytes: machine::memory("MemTotal"),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").ok().map(|text| text.trim().to_owned()),
-            cpu: field("/proc/cpuinfo", "model name"),
+            cpu: machine::field("/proc/cpuinfo", "model name"),
         }
     }
 
@@ -73,15 +68,6 @@ impl Machine {
         let cores = if self.cores == 1 { "1 core".to_owned() } else { format!("{} cores", self.cores) };
         [Some(cores), self.cpu.clone(), memory, kernel].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
-}
-
-/// The value of the first line `key : value` of a file of proc(5).
-fn field(file: &str, key: &str) -> Option<String> {
-    let text = fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name.trim() == key).then(|| value.trim().to_owned())
-    })
 }
 
 /// A second since 1970 as a date in UTC: years are counted from March on, so that a leap day is the last of one (Hinnant,
@@ -97,15 +83,6 @@ fn date(seconds: u64) -> String {
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Writes a line to standard output. That whoever reads it has seen enough (`| head`) is no failure.
-pub(super) fn show(line: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}").into()),
-        _ => Ok(()),
-    }
 }
 
 /// Why a file is not written.

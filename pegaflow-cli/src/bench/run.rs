@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Failure,
     line::PEER_CLOSED,
+    machine::{self, human},
     nodes::{self, File, How, Nodes, Results},
 };
 
@@ -171,13 +172,12 @@ fn job(op: Op, arguments: &RunArgs, config: &Config, (near, far): (&str, &str)) 
         )
         .into());
     }
-    job.pool_blocks = pool_blocks(&job, arguments.pool.map(|bytes| bytes.get()), nodes::memory_available())?;
+    job.pool_blocks = pool_blocks(&job, arguments.pool.map(|bytes| bytes.get()), machine::memory("MemAvailable"))?;
     Ok(job)
 }
 
 /// Blocks of either side's pool: `wanted` bytes, or as many as miss every cache, within half of the memory for both.
 fn pool_blocks(job: &Job, wanted: Option<u64>, available: Option<u64>) -> Result<u32, Failure> {
-    let human = crate::demo::human;
     // All that is in flight at once, and then every transfer has its own.
     let least = job.transfer_bytes() * u64::from(job.depth);
     let both = 2 * wanted.unwrap_or(0).max(least);

@@ -19,7 +19,7 @@ use self::grid::{Grid, list};
 use super::{
     args::RunArgs,
     plot,
-    results::{Header, exists, show},
+    results::{Header, exists},
     run::{self, Op},
 };
 use crate::Failure;
@@ -126,13 +126,13 @@ fn run_with(
     bar.finish_and_clear();
 
     if !arguments.one.json && !records.is_empty() {
-        show(&format!("{}\nresults: {}", table::table(&records), arguments.out.display()))?;
+        println!("{}\nresults: {}", table::table(&records), arguments.out.display());
     }
     match plot::svg(&records, Some(header)) {
         Ok(svg) => {
             fs::write(&drawn, svg).map_err(|error| format!("{}: {error}", drawn.display()))?;
             if !arguments.one.json {
-                show(&format!("plot:    {}", drawn.display()))?;
+                println!("plot:    {}", drawn.display());
             }
         }
         // Counts have no size; and what failed was told.
@@ -174,7 +174,10 @@ impl Lines {
         self.file
             .write_all(format!("{line}\n").as_bytes())
             .map_err(|error| format!("{}: {error}", self.path.display()))?;
-        if self.show { show(&line) } else { Ok(()) }
+        if self.show {
+            println!("{line}");
+        }
+        Ok(())
     }
 }
 

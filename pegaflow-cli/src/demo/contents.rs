@@ -2,6 +2,8 @@
 
 use twox_hash::XxHash3_64;
 
+use crate::mix::{STEP, mix};
+
 /// Which block's bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Which {
@@ -20,17 +22,10 @@ impl Which {
         let place = u64::from(self.layer) << 33 | u64::from(self.plane) << 32 | u64::from(self.block);
         let mut state = mix(self.seed ^ mix(place ^ mix(u64::from(self.round) + 1)));
         for chunk in to.chunks_mut(8) {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            state = state.wrapping_add(STEP);
             chunk.copy_from_slice(&mix(state).to_le_bytes()[..chunk.len()]);
         }
     }
-}
-
-/// The output function of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// XXH3, 64 bits.

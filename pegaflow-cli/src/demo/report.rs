@@ -1,12 +1,11 @@
 //! What a person reads at the end, and what a script does.
 
-use std::collections::BTreeMap;
-
 use comfy_table::{CellAlignment, Table, presets};
 use pegaflow_bench::stats;
 use serde::Serialize;
 
 use super::{Job, decode::Decoded, prefill::Prefilled};
+use crate::machine::human;
 
 /// The figures of one demo; also the JSON object.
 #[derive(Debug, Serialize)]
@@ -164,19 +163,6 @@ fn interval(low: Option<f64>, high: Option<f64>) -> String {
     }
 }
 
-/// Bytes in the binary unit that fits.
-pub(crate) fn human(bytes: u64) -> String {
-    let units: BTreeMap<u64, &str> = [(1, "B"), (1 << 10, "KiB"), (1 << 20, "MiB"), (1 << 30, "GiB")].into();
-    let (unit, name) = units.range(..=bytes.max(1)).next_back().map_or((1, "B"), |(unit, name)| (*unit, *name));
-    if bytes.is_multiple_of(unit) {
-        format!("{} {name}", bytes / unit)
-    } else {
-        #[expect(clippy::cast_precision_loss, reason = "a figure to be read")]
-        let value = bytes as f64 / unit as f64;
-        format!("{value:.2} {name}")
-    }
-}
-
 fn millis(micros: f64) -> String {
     format!("{:.3} ms", micros / 1e3)
 }
@@ -191,13 +177,5 @@ mod tests {
         for (all, share) in [(4.0, 1.0), (5.0, 0.5), (6.0, 0.0), (8.0, -1.0)] {
             assert!((hidden(all, 4.0, 2.0) - share).abs() < 1e-9, "{all}");
         }
-    }
-
-    #[test]
-    fn bytes_are_shown_in_the_unit_that_fits() {
-        assert_eq!(human(0), "0 B");
-        assert_eq!(human(1023), "1023 B");
-        assert_eq!(human(32 << 10), "32 KiB");
-        assert_eq!(human((3 << 30) + (1 << 29)), "3.50 GiB");
     }
 }

@@ -113,6 +113,9 @@ fn status_in_a_shell(ended_by: Signal) -> Option<i32> {
     shell.wait().unwrap().code()
 }
 
+/// A file of results.
+const SWEEP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks/sweep-shm.json");
+
 /// A pipe whose reader has left.
 fn left() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -177,6 +180,8 @@ fn a_reader_that_has_left_is_no_panic() {
         &["config", "show", "--json"],
         &["completions", "bash"],
         &["man"],
+        &["bench", "compare", SWEEP, SWEEP],
+        &["bench", "compare", "--json", SWEEP, SWEEP],
         &[&SMALL[..], &["--json"]].concat(),
         &SMALL,
     ] {

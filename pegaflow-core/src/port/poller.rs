@@ -429,12 +429,8 @@ impl<S: Subscriber> Port for Poller<S> {
         }
         let mut made = self.tell(events);
         // Without room nothing is taken from the engine: what it has stays there.
-        let (mut facts, mut arrivals) = (0, 0);
-        if made < events.len() {
-            let taken = self.take_raw(&mut events[made..]);
-            (facts, arrivals) = (taken.0, taken.1);
-            made += taken.2;
-        }
+        let (facts, arrivals, told) = if made < events.len() { self.take_raw(&mut events[made..]) } else { (0, 0, 0) };
+        made += told;
         // What is past its deadline is withdrawn before anything is posted.
         self.deadlines();
         // Last, since completions have made room: who sleeps next is woken by completions alone, so what fits goes now.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
-use crate::demo::report::human;
+use crate::machine::human;
 
 /// Marks at most; sizes beyond it are marked by powers of two.
 const MOST_SIZES: usize = 10;

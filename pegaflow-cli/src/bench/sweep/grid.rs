@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use pegaflow::config::Bytes;
 
 use super::{Op, RunArgs, op_name};
-use crate::demo::report::human;
+use crate::machine::human;
 
 /// The lists. They are read from the same flags that a run has one value of.
 #[derive(Debug, Clone)]
